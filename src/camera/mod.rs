@@ -1,0 +1,161 @@
+//! Where pictures come from. A `Camera` is open and streaming; a `CameraSource` knows how to open one.
+//! Both are used from the camera's own pipeline thread (`pipeline.rs`) and may block for as long as they
+//! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
+
+pub mod negotiate;
+pub mod process;
+pub mod replay;
+pub mod synthetic;
+pub mod v4l2;
+
+use std::time::{Duration, Instant};
+
+/// How a frame's bytes are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// Packed 4:2:2, Y0 U Y1 V; 2 bytes a pixel (V4L2 `YUYV`).
+    Yuyv,
+    /// A luma plane, then one of interleaved U and V at half size (V4L2 `NV12`).
+    Nv12,
+    /// Three planes: Y, then U and V at half size (V4L2 `YU12`).
+    I420,
+    /// One H.264 access unit in Annex B form, not to be encoded again.
+    H264,
+}
+
+/// Frames per second as a ratio, as V4L2 gives it: 30000/1001 stays exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameRate {
+    pub numerator: u32,
+    pub denominator: u32,
+}
+
+impl FrameRate {
+    /// A whole number of frames per second.
+    pub const fn new(fps: u32) -> Self {
+        Self { numerator: fps, denominator: 1 }
+    }
+
+    /// Frames per second.
+    pub fn per_second(self) -> f64 {
+        f64::from(self.numerator) / f64::from(self.denominator.max(1))
+    }
+
+    /// The time from one frame to the next.
+    pub fn interval(self) -> Duration {
+        Duration::from_secs_f64(1.0 / self.per_second().clamp(0.01, 1000.0))
+    }
+}
+
+/// What a camera delivers, settled when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoFormat {
+    pub pixel: PixelFormat,
+    /// Pixels; even.
+    pub width: u32,
+    /// Pixels; even.
+    pub height: u32,
+    /// Bytes from one row of the first plane to the next (0 for `H264`).
+    pub stride: u32,
+    pub rate: FrameRate,
+}
+
+/// What the configuration asks of a camera. A camera gives the nearest it has, or refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    pub rate: FrameRate,
+    /// Whether the user named the size: then another one is refused, not taken.
+    pub size: SizeWish,
+}
+
+/// Whether a size is the user's or a default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeWish {
+    /// The user named it; a camera that cannot do it refuses and lists what it can.
+    Exact,
+    /// A default; the nearest will do.
+    Nearest,
+}
+
+/// One picture, borrowed from the camera: for V4L2 the bytes are the driver's own mapped buffer, which
+/// goes back to the driver at the next call.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    pub data: &'a [u8],
+    /// When the picture was taken, or the nearest to it that the source knows.
+    pub captured: Instant,
+    /// Frames lost before this one since the last was delivered: older ones skipped because a newer was
+    /// there, and gaps in the driver's count.
+    pub skipped: u32,
+}
+
+/// An open camera. Dropping it closes the device.
+pub trait Camera: Send {
+    /// What `next_frame` delivers. It may change only in the call that delivers the first such frame.
+    fn format(&self) -> VideoFormat;
+
+    /// Waits at most `wait` for a frame and gives the newest there is; for `H264`, where none may be
+    /// skipped, the next. `None`: nothing came in time, or what came was damaged (and counted).
+    ///
+    /// # Errors
+    /// The camera can no longer be used: close it, and perhaps open it again.
+    fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError>;
+
+    /// Asks a camera that encodes by itself for a key frame. Others, and those that cannot, do nothing.
+    fn request_key_frame(&mut self) {}
+}
+
+/// Opens a camera. Called at the first viewer, and again after the camera was lost.
+pub trait CameraSource: Send + Sync {
+    /// # Errors
+    /// One sentence that names the device, the reason and the remedy.
+    fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError>;
+
+    /// What a person calls it, for logs: a device path, a command, `synthetic`.
+    fn describe(&self) -> String;
+}
+
+/// Why a camera cannot be opened or has stopped. Each message names the thing, the reason, the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum CameraError {
+    #[error("no camera at {device}: {remedy}")]
+    NotFound { device: String, remedy: String },
+    #[error("camera {device} is in use{by}: close the other program, or choose another camera with --camera")]
+    Busy {
+        device: String,
+        /// Empty, or ` by NAME (pid N)`.
+        by: String,
+    },
+    #[error(
+        "not allowed to open {device}: add this user to the group `video` (usermod -aG video USER) and log in again"
+    )]
+    Permission { device: String },
+    #[error("{device} is not a camera that can be used: {reason}; {remedy}")]
+    NotUsable { device: String, reason: String, remedy: String },
+    #[error(
+        "camera {device} cannot do {width}x{height}: it offers {offered}; choose one of them with --size"
+    )]
+    Size { device: String, width: u32, height: u32, offered: String },
+    #[error("camera {device} was disconnected")]
+    Lost { device: String },
+    #[error("camera {device} gave no picture for {seconds:.1} s")]
+    Stalled { device: String, seconds: f32 },
+    #[error("camera command `{command}` {what}{stderr}")]
+    Command {
+        command: String,
+        /// `ended with exit status 1`, `cannot be started: …`.
+        what: String,
+        /// Empty, or `; it said: …`, its last words on standard error.
+        stderr: String,
+    },
+    #[error(
+        "{file} cannot be played: {reason}; give an H.264 file in Annex B form (ffmpeg -i INPUT -c:v libx264 -bf 0 -an OUTPUT.h264)"
+    )]
+    BadFile { file: String, reason: String },
+    #[error("camera {device}: {action} failed: {source}")]
+    Io { device: String, action: &'static str, source: std::io::Error },
+}

@@ -1,0 +1,86 @@
+//! From a camera's frame to an H.264 access unit, once for all viewers. Runs on the camera's pipeline thread.
+//! `convert`, `bitrate` and `keyframe` are pure. Not here: opening cameras, and who watches.
+
+pub mod bitrate;
+pub mod convert;
+pub mod keyframe;
+pub mod openh264;
+pub mod passthrough;
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::camera::{Frame, VideoFormat};
+
+/// One access unit as it goes to every viewer; a clone shares the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedFrame {
+    /// Annex B with four-byte start codes; a key frame begins with its SPS and PPS.
+    pub data: Bytes,
+    /// An IDR access unit: decoding can start here.
+    pub kind: FrameKind,
+    /// Counts up by one for each frame of a camera, over restarts too.
+    pub number: u64,
+    /// When the picture was taken.
+    pub captured: Instant,
+}
+
+/// Whether decoding can start at a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    Key,
+    Delta,
+}
+
+/// Bits per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bitrate(pub u32);
+
+impl std::fmt::Display for Bitrate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} kbit/s", self.0 / 1000)
+    }
+}
+
+/// What the encoder shall make of the next frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    Key,
+    Any,
+}
+
+/// An encoder for one format. It is made anew when the format changes.
+pub trait Encoder: Send {
+    /// Encodes one frame; `None` when the encoder made nothing of it (it may skip to hold its bitrate).
+    /// The first frame is a key frame, and `Request::Key` gives one.
+    ///
+    /// # Errors
+    /// The encoder is unusable and shall be made anew.
+    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Encoded>, EncodeError>;
+
+    /// Sets the rate that the frames after this call aim at.
+    ///
+    /// # Errors
+    /// As for `encode`.
+    fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError>;
+}
+
+/// What an encoder gives: an access unit without a number yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// As in [`EncodedFrame::data`].
+    pub data: Bytes,
+    pub kind: FrameKind,
+}
+
+/// Why an encoder cannot be made or has failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error("the encoder cannot take {width}x{height} pictures: {reason}; choose another --size")]
+    Unsupported { width: u32, height: u32, reason: String },
+    #[error("the encoder failed: {0}")]
+    Failed(String),
+    #[error("a frame of {got} bytes came where {format:?} needs {need}")]
+    ShortFrame { got: usize, need: usize, format: VideoFormat },
+}

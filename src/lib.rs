@@ -1,0 +1,35 @@
+//! pinhole: a camera agent for single-board computers.
+//!
+//! # A frame's journey
+//! 1. [`camera`] dequeues a mapped buffer from the driver (or makes, reads or plays a frame).
+//! 2. [`pipeline`], the camera's own thread, hands the newest frame to [`encode`], which converts it straight from
+//!    that buffer into the encoder's planes and encodes it once.
+//! 3. [`h264`] puts SPS and PPS before each IDR access unit.
+//! 4. [`hub`] appends it to a ring and wakes the viewers' sessions. Nothing ever waits for a viewer.
+//! 5. [`peer`]: each session has its own cursor and WebRTC connection.
+//! 6. [`signal`] is how viewers find the agent: pinhole/1 over MQTT, sealed from end to end.
+//! 7. [`web`] serves the page to watch on.
+//!
+//! # Invariants
+//! - No viewer: the camera is closed and the encoder is gone.
+//! - Nothing is served to anyone who was not paired, and nothing is answered to what does not authenticate.
+//! - What a viewer sends can end that viewer's session, never the agent.
+//! - All queues are bounded; what is lost is counted.
+//! - Only `sys` holds unsafe code; only `clock`, `tasks` and `config` read a clock, start a task, read the environment.
+#![deny(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+pub mod clock;
+pub mod tasks;
+
+pub mod camera;
+pub mod encode;
+pub mod h264;
+pub mod hub;
+pub mod pipeline;
+
+pub mod peer;
+pub mod signal;
+pub mod web;
+
+pub mod sys;

@@ -1,0 +1,2 @@
+//! The command line: thin; everything is in the library.
+fn main() {}
