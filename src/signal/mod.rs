@@ -5,10 +5,13 @@ pub mod broker;
 pub mod desk;
 pub mod envelope;
 pub mod keys;
+pub mod limit;
+pub mod link;
 pub mod message;
 pub mod mqtt;
 pub mod pairing;
 pub mod topic;
+pub mod viewer;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
