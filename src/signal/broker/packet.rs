@@ -84,7 +84,11 @@ impl Connect {
     }
 
     /// The CONNACK: `assigned` is the client id when the broker made it.
-    pub fn acknowledge(&self, limits: &Limits, outcome: Result<Option<ByteString>, ConnectAckReason>) -> MqttPacket {
+    pub fn acknowledge(
+        &self,
+        limits: &Limits,
+        outcome: Result<Option<ByteString>, ConnectAckReason>,
+    ) -> MqttPacket {
         let (reason_code, assigned_client_id) = match outcome {
             Ok(assigned) => (ConnectAckReason::Success, assigned),
             Err(reason) => (reason, None),

@@ -168,7 +168,12 @@ impl State {
     ///
     /// # Errors
     /// The reason for the CONNACK.
-    pub fn connect(&mut self, connect: &Connect, ip: IpAddr, now: Instant) -> Result<Admitted, ConnectAckReason> {
+    pub fn connect(
+        &mut self,
+        connect: &Connect,
+        ip: IpAddr,
+        now: Instant,
+    ) -> Result<Admitted, ConnectAckReason> {
         let neighbour = Neighbour::of(ip);
         if let Err(reason) = self.may_connect(connect, neighbour) {
             self.counters.refused += 1;

@@ -222,7 +222,8 @@ impl Client {
     fn connected(&self, client: &AsyncClient, connack: &ConnAck) -> Result<(), Failure> {
         let retain = connack.properties.as_ref().and_then(|properties| properties.retain_available);
         if retain == Some(0) {
-            let why = "it keeps no retained messages, which the camera's status needs: allow them on the broker";
+            let why =
+                "it keeps no retained messages, which the camera's status needs: allow them on the broker";
             return Err(Failure::new(&self.url, Kind::Refused, why));
         }
         client
@@ -253,7 +254,9 @@ impl Client {
     }
 
     fn acknowledged(&self, puback: &PubAck, refusal_told: &mut bool) {
-        if matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) || *refusal_told {
+        if matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers)
+            || *refusal_told
+        {
             return;
         }
         *refusal_told = true;
@@ -273,7 +276,10 @@ impl Client {
         let goodbye = async {
             let mut said = false;
             loop {
-                if !said && publish(client, &self.address, Outgoing::Status(Bytes::from_static(OFFLINE_STATUS))).is_ok() {
+                if !said
+                    && publish(client, &self.address, Outgoing::Status(Bytes::from_static(OFFLINE_STATUS)))
+                        .is_ok()
+                {
                     said = true;
                     unacknowledged += 1;
                 }
@@ -339,7 +345,9 @@ fn publish(client: &AsyncClient, address: &Address, message: Outgoing) -> Result
     let options = PublishOptions::new(QoS::AtLeastOnce);
     match message {
         Outgoing::Status(status) => client.try_publish(address.topic_status(), status, options.retained()),
-        Outgoing::Reply { session, envelope } => client.try_publish(address.topic_out(&session), envelope, options),
+        Outgoing::Reply { session, envelope } => {
+            client.try_publish(address.topic_out(&session), envelope, options)
+        }
     }
 }
 

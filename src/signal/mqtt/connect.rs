@@ -37,7 +37,10 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Connects to the broker, with TLS when there is a configuration for it.
-pub(super) async fn connect(url: Arc<BrokerUrl>, tls: Option<Arc<ClientConfig>>) -> io::Result<Pin<Box<dyn Stream>>> {
+pub(super) async fn connect(
+    url: Arc<BrokerUrl>,
+    tls: Option<Arc<ClientConfig>>,
+) -> io::Result<Pin<Box<dyn Stream>>> {
     let stream = connect_tcp(&url).await?;
     // Signaling is small messages that somebody waits for.
     let _ = stream.set_nodelay(true);

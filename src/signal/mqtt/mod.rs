@@ -109,7 +109,9 @@ pub enum MqttError {
     NoSystemRoots,
     #[error("TLS cannot be set up: {0}")]
     Tls(rustls::Error),
-    #[error("`{option}` is for mqtts:// and wss:// and has no effect with {url}: remove it, or change the address")]
+    #[error(
+        "`{option}` is for mqtts:// and wss:// and has no effect with {url}: remove it, or change the address"
+    )]
     NeedsTls { option: &'static str, url: BrokerUrl },
 }
 
@@ -190,7 +192,8 @@ mod tests {
 
     #[test]
     fn secret_is_not_printed() {
-        let settings = MqttSettings { password: Some(Secret::new("hunter2")), ..MqttSettings::new("mqtt://b") };
+        let settings =
+            MqttSettings { password: Some(Secret::new("hunter2")), ..MqttSettings::new("mqtt://b") };
         assert!(!format!("{settings:?}").contains("hunter2"));
     }
 
@@ -198,7 +201,10 @@ mod tests {
     fn unreadable_file_is_named_with_the_reason() {
         let ca = Some(PathBuf::from("/nonexistent/ca.pem"));
         let message = start_error(MqttSettings { ca, ..MqttSettings::new("mqtts://b") });
-        assert!(message.contains("CA certificate /nonexistent/ca.pem cannot be read: No such file"), "{message}");
+        assert!(
+            message.contains("CA certificate /nonexistent/ca.pem cannot be read: No such file"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -40,20 +40,20 @@ pub(super) fn of_connection(url: &BrokerUrl, client_id: &str, error: &Connection
         ConnectionError::MqttState(StateError::AwaitPingResp) => {
             passing("it no longer answers: the network between may be down".to_owned())
         }
-        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_)) | ConnectionError::Io(_) => {
-            passing("the connection was lost".to_owned())
-        }
+        ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_))
+        | ConnectionError::Io(_) => passing("the connection was lost".to_owned()),
         ConnectionError::Timeout(_) => passing(
-            "it took the connection but did not answer: check that the port is one for MQTT of this kind".to_owned(),
+            "it took the connection but did not answer: check that the port is one for MQTT of this kind"
+                .to_owned(),
         ),
         ConnectionError::Websocket(error) => of_websocket(url, &error.to_string()),
         ConnectionError::ResponseValidation(_) => passing(format!(
             "what answers at {} speaks no MQTT over WebSocket: check the path",
             url.websocket_request_url()
         )),
-        ConnectionError::NotConnAck(_) | ConnectionError::MqttState(_) => {
-            passing(format!("it does not speak MQTT 5 as it should ({error}): check that it is an MQTT 5 broker"))
-        }
+        ConnectionError::NotConnAck(_) | ConnectionError::MqttState(_) => passing(format!(
+            "it does not speak MQTT 5 as it should ({error}): check that it is an MQTT 5 broker"
+        )),
         other => passing(other.to_string()),
     }
 }
@@ -82,7 +82,9 @@ fn of_fault(url: &BrokerUrl, fault: &ConnectFault) -> Failure {
         )),
         ConnectFault::Tcp { address, source } => passing(match source.kind() {
             io::ErrorKind::ConnectionRefused => {
-                format!("connection refused by {address}: check that the broker runs and listens on this port")
+                format!(
+                    "connection refused by {address}: check that the broker runs and listens on this port"
+                )
             }
             io::ErrorKind::TimedOut => {
                 format!("no answer from {address}: check the address, the network and any firewall between")
@@ -97,7 +99,9 @@ fn of_fault(url: &BrokerUrl, fault: &ConnectFault) -> Failure {
             None if source.kind() == io::ErrorKind::TimedOut => {
                 passing("no answer to the TLS handshake: check that the port is one for TLS".to_owned())
             }
-            None => passing(format!("the TLS handshake was cut ({source}): check that the port is one for TLS")),
+            None => {
+                passing(format!("the TLS handshake was cut ({source}): check that the port is one for TLS"))
+            }
         },
     }
 }
@@ -127,10 +131,13 @@ fn of_alert(alert: AlertDescription) -> String {
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateUnknown
         | AlertDescription::AccessDenied => {
-            format!("it refused the client certificate ({alert:?}): check that its authority signed it and that it is valid")
+            format!(
+                "it refused the client certificate ({alert:?}): check that its authority signed it and that it is valid"
+            )
         }
         AlertDescription::HandshakeFailure => {
-            "it refused the TLS handshake: it may want a client certificate (`client_cert`, `client_key`)".to_owned()
+            "it refused the TLS handshake: it may want a client certificate (`client_cert`, `client_key`)"
+                .to_owned()
         }
         other => format!("it refused the TLS handshake ({other:?})"),
     }
@@ -173,7 +180,8 @@ fn of_connack(url: &BrokerUrl, code: ConnectReturnCode) -> Failure {
         ),
         Code::NotAuthorized | Code::Banned | Code::BadAuthenticationMethod => (
             Kind::Refused,
-            "it does not let this client in: check `user` and `password_file`, and the broker's access rules".to_owned(),
+            "it does not let this client in: check `user` and `password_file`, and the broker's access rules"
+                .to_owned(),
         ),
         Code::BadClientId | Code::ClientIdentifierNotValid => {
             (Kind::Refused, "it does not accept the client id: allow ids that begin with pinhole-".to_owned())
@@ -193,7 +201,9 @@ fn of_connack(url: &BrokerUrl, code: ConnectReturnCode) -> Failure {
 fn of_disconnect(code: DisconnectReasonCode, reason: Option<&str>, client_id: &str) -> String {
     match (code, reason) {
         (DisconnectReasonCode::SessionTakenOver, _) => {
-            format!("another client with the id {client_id} took this one's place: is the same state folder in use twice?")
+            format!(
+                "another client with the id {client_id} took this one's place: is the same state folder in use twice?"
+            )
         }
         (DisconnectReasonCode::ServerShuttingDown, _) => "it is shutting down".to_owned(),
         (code, Some(reason)) if !reason.is_empty() => {
@@ -211,7 +221,9 @@ pub(super) fn of_subscription(url: &BrokerUrl, topic: &str, code: SubscribeReaso
             Kind::Refused,
             format!("this user may not subscribe to {topic}: allow it in the broker's access rules"),
         ),
-        other => Failure::new(url, Kind::Refused, format!("it refused the subscription to {topic} ({other:?})")),
+        other => {
+            Failure::new(url, Kind::Refused, format!("it refused the subscription to {topic} ({other:?})"))
+        }
     }
 }
 
@@ -254,7 +266,9 @@ mod tests {
 
     #[test]
     fn every_message_names_the_broker() {
-        assert!(text(tcp(io::ErrorKind::TimedOut)).starts_with("broker mqtts://broker.example:8883: no answer"));
+        assert!(
+            text(tcp(io::ErrorKind::TimedOut)).starts_with("broker mqtts://broker.example:8883: no answer")
+        );
     }
 
     #[test]
@@ -271,7 +285,9 @@ mod tests {
         let certificate = |error| text(tls(rustls::Error::InvalidCertificate(error)));
         assert!(certificate(CertificateError::Expired).contains("has expired"));
         assert!(certificate(CertificateError::NotValidYet).contains("clock"));
-        assert!(certificate(CertificateError::NotValidForName).contains("another name than `broker.example`"));
+        assert!(
+            certificate(CertificateError::NotValidForName).contains("another name than `broker.example`")
+        );
         assert!(certificate(CertificateError::UnknownIssuer).contains("unknown authority"));
     }
 

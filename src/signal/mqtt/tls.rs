@@ -27,17 +27,16 @@ pub(super) fn configure(settings: &MqttSettings) -> Result<Arc<ClientConfig>, Mq
         .with_safe_default_protocol_versions()
         .map_err(MqttError::Tls)?
         .with_root_certificates(roots);
-    let config = match &settings.client_cert {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = certificates(certificate, "client certificate")?;
-            builder.with_client_auth_cert(chain, private_key(key)?).map_err(|source| MqttError::KeyPair {
-                certificate: certificate.clone(),
-                key: key.clone(),
-                source,
-            })?
-        }
-    };
+    let config =
+        match &settings.client_cert {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = certificates(certificate, "client certificate")?;
+                builder.with_client_auth_cert(chain, private_key(key)?).map_err(|source| {
+                    MqttError::KeyPair { certificate: certificate.clone(), key: key.clone(), source }
+                })?
+            }
+        };
     Ok(Arc::new(config))
 }
 

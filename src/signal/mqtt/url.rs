@@ -69,7 +69,9 @@ pub struct BrokerUrl {
 /// Why an address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    #[error("broker address `{url}` has no scheme: write it as mqtt://HOST, mqtts://HOST, ws://HOST or wss://HOST")]
+    #[error(
+        "broker address `{url}` has no scheme: write it as mqtt://HOST, mqtts://HOST, ws://HOST or wss://HOST"
+    )]
     NoScheme { url: String },
     #[error("broker address `{url}` has the unknown scheme `{scheme}`: use {remedy}")]
     Scheme { url: String, scheme: String, remedy: &'static str },
@@ -87,7 +89,9 @@ pub enum UrlError {
     Port { url: String, port: String },
     #[error("broker address `{url}` has a path, which only ws:// and wss:// have: remove `{path}`")]
     Path { url: String, path: String },
-    #[error("broker address `{url}` has a `{part}` part, which means nothing here: remove everything from `{part}` on")]
+    #[error(
+        "broker address `{url}` has a `{part}` part, which means nothing here: remove everything from `{part}` on"
+    )]
     Extra { url: String, part: char },
     #[error("broker address has a path with a character that no URL may hold: percent-encode it")]
     PathCharacter,
@@ -204,7 +208,10 @@ fn checked_path(url: &str, scheme: Scheme, path: &str) -> Result<String, UrlErro
         return Err(UrlError::Extra { url: url.to_owned(), part: '#' });
     }
     if scheme.is_websocket() {
-        if !path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'`')) {
+        if !path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'`'))
+        {
             return Err(UrlError::PathCharacter);
         }
         return Ok(match path {

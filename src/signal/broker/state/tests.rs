@@ -119,7 +119,10 @@ fn status_is_retained_for_who_comes_later() {
     let late = bench.viewer("late");
     bench.subscribe(late, STATUS);
     let delivery = bench.state.fetch(late).unwrap();
-    assert_eq!((delivery.topic.as_ref(), &delivery.payload[..], delivery.retain), (STATUS, &b"2"[..], Retain::Yes));
+    assert_eq!(
+        (delivery.topic.as_ref(), &delivery.payload[..], delivery.retain),
+        (STATUS, &b"2"[..], Retain::Yes)
+    );
     assert_eq!(bench.state.fetch(late), None);
 }
 
