@@ -1,0 +1,3 @@
+//! The integration tests, one binary: what crosses modules.
+
+mod peer;
