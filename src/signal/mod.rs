@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod desk;
 pub mod envelope;
+pub mod exchange;
 pub mod keys;
 pub mod limit;
 pub mod link;
