@@ -11,7 +11,15 @@ use bytes::Bytes;
 use pinhole::{
     clock,
     encode::{EncodedFrame, FrameKind},
-    peer::rtc::{Answered, Connection, RtcError, RtcEvent, RtcSettings},
+    peer::{
+        self, Inbound, Last, PeerSettings, ToSession,
+        rtc::{Answered, Connection, RtcError, RtcEvent, RtcSettings},
+        session::Timings,
+    },
+    signal::{
+        message::{ErrorCode, Offer, Role, ToDevice, ToViewer},
+        topic::{KeyId, SessionId},
+    },
     tasks,
 };
 use tokio::sync::mpsc;
@@ -194,4 +202,39 @@ async fn descriptors_are_back_to_the_start_after_close_and_after_drop() {
     .await;
     connected.close().await;
     viewer.close().await;
+}
+
+fn peer_settings() -> PeerSettings {
+    PeerSettings {
+        rtc: loopback(),
+        max_viewers: 8,
+        device_name: "porch".to_owned(),
+        ice_expires: Duration::from_secs(3600),
+        timings: Timings::default(),
+    }
+}
+
+fn inbound(session: u8, message: ToDevice) -> Inbound {
+    let (session, viewer) = (SessionId::from_bytes([session; 16]), KeyId::from_bytes([1; 8]));
+    Inbound { session, viewer, role: Role::View, message }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_answered_also_without_a_camera() {
+    let (out, mut answers) = mpsc::channel(16);
+    let peers = peer::start(peer_settings(), Vec::new(), out);
+    peers.deliver(inbound(1, ToDevice::Hello)).unwrap();
+    let ToSession { message, last, .. } = within("welcome", answers.recv()).await.unwrap();
+    let ToViewer::Welcome(welcome) = message else { panic!("a welcome: {message:?}") };
+    assert_eq!((welcome.name.as_str(), welcome.role, last), ("porch", Role::View, Last::No));
+    assert_eq!((welcome.cameras.len(), welcome.limits.viewers), (0, 8));
+
+    let offer = Offer { camera: "front".into(), sdp: String::new(), audio: false, talk: false };
+    peers.deliver(inbound(1, ToDevice::Offer(offer))).unwrap();
+    let ToSession { message, last, .. } = within("an error", answers.recv()).await.unwrap();
+    assert!(matches!(message, ToViewer::Error { code: ErrorCode::NoCamera, .. }), "{message:?}");
+    assert_eq!(last, Last::Yes);
+    assert!(peers.viewers().borrow().is_empty());
+    within("the end", peers.shutdown()).await;
+    assert_eq!(answers.recv().await, None);
 }
