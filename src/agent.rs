@@ -21,6 +21,7 @@ use std::{
     io::{self, IsTerminal, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -36,7 +37,7 @@ use crate::{
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
     links::{self, Place, QrCode, Reach},
-    peer::{self, PeerSettings, rtc::RtcSettings},
+    peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
     signal::{
         Address, Carrier,
@@ -54,6 +55,8 @@ use crate::{
 
 /// Messages from sessions to the exchange.
 const QUEUE: usize = 256;
+/// The configured ICE servers change only with a restart; a viewer that is away for longer asks again.
+const ICE_EXPIRES: Duration = Duration::from_secs(12 * 3600);
 
 /// Runs the agent until `stop` ends, then stops it in order.
 ///
@@ -156,7 +159,8 @@ fn peer_settings(config: &Config) -> PeerSettings {
         rtc: RtcSettings { ice_servers: config.webrtc.ice_servers.clone(), addresses: None },
         max_viewers: config.webrtc.max_viewers as usize,
         device_name: config.name.clone(),
-        ..PeerSettings::default()
+        ice_expires: ICE_EXPIRES,
+        timings: Timings::default(),
     }
 }
 

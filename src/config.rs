@@ -19,7 +19,8 @@ use crate::{
     signal::message::IceServer,
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
-pub use values::{BitrateValue, Secret, Size};
+pub use values::{BitrateValue, Size};
+use crate::signal::mqtt::Secret;
 
 /// The port of the page and of `/mqtt`.
 pub const DEFAULT_PORT: u16 = 8480;
@@ -276,7 +277,7 @@ fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig,
             Some(ExternalBroker {
                 url,
                 user: args.broker_user.clone().or(raw.user),
-                password: password_file.map(|path| read_secret("broker.password_file", &path)).transpose()?,
+                password: password_file.map(|path| read_secret("broker.password_file", &path).map(Secret::new)).transpose()?,
                 ca_file: raw.ca_file.map(|path| folder.join(path)),
                 client_certificate: match (raw.cert_file, raw.key_file) {
                     (Some(cert), Some(key)) => Some((folder.join(cert), folder.join(key))),
@@ -300,7 +301,7 @@ fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig,
         return Err(value("broker.embedded", "is off, so viewers need a broker: set broker.url and broker.page_url, its WebSocket address"));
     }
     let root = raw.root.unwrap_or_else(|| DEFAULT_ROOT.to_owned());
-    crate::signal::topic::check_root(&root).map_err(|what| value("broker.root", what))?;
+    crate::signal::topic::check_root(&root).map_err(|error| value("broker.root", error.to_string()))?;
     Ok(BrokerConfig { root, embedded, external, page })
 }
 
@@ -346,7 +347,7 @@ fn ice_server(raw: RawIceServer, folder: &Path) -> Result<IceServer, ConfigError
         (Some(_), Some(_)) => return Err(value(KEY, "has both credential and credential_file: give one")),
         (Some(credential), None) => Some(credential),
         (None, Some(path)) => {
-            Some(read_secret("webrtc.ice_server.credential_file", &folder.join(path))?.reveal().to_owned())
+            Some(read_secret("webrtc.ice_server.credential_file", &folder.join(path))?)
         }
         (None, None) => None,
     };
@@ -357,14 +358,14 @@ fn ice_server(raw: RawIceServer, folder: &Path) -> Result<IceServer, ConfigError
     Ok(IceServer { urls: raw.urls, username: raw.username, credential })
 }
 
-fn read_secret(key: &'static str, path: &Path) -> Result<Secret, ConfigError> {
+fn read_secret(key: &'static str, path: &Path) -> Result<String, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::File { key, path: path.to_owned(), source })?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(value(key, format!("{} is empty: write the password into it", path.display())));
     }
-    Ok(Secret::new(text.to_owned()))
+    Ok(text.to_owned())
 }
 
 /// systemd's folder for the service, else the user's folder for state (XDG Base Directory Specification).

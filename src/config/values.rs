@@ -1,6 +1,6 @@
-//! Values as people write them: a size, a bitrate, a secret. Pure.
+//! Values as people write them: a size, a bitrate; and what a mistyped word means. Pure.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -75,28 +75,6 @@ impl<'de> Deserialize<'de> for BitrateValue {
             Written::Text(text) => text.parse(),
         }
         .map_err(de::Error::custom)
-    }
-}
-
-/// Something that no log and no error may show.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The secret itself, for the one who needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 

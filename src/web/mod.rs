@@ -60,6 +60,17 @@ pub enum WebError {
     Other { address: SocketAddr, source: io::Error },
 }
 
+impl WebError {
+    /// The machine has no such address, or no addresses of its kind at all, as where IPv6 is turned off.
+    pub fn is_address_missing(&self) -> bool {
+        match self {
+            Self::NotHere { .. } => true,
+            Self::Other { source, .. } => source.raw_os_error() == Some(libc::EAFNOSUPPORT),
+            Self::InUse { .. } | Self::Permission { .. } => false,
+        }
+    }
+}
+
 /// Opens the port. Port 0 lets the system choose; the listener knows which.
 ///
 /// # Errors
@@ -73,12 +84,12 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
     })
 }
 
-/// Serves until `cancel`, then shuts the broker down (everyone gets what is queued for them) and ends within a
-/// second. Must be called on a runtime.
+/// Serves until `cancel`, without `/mqtt` where there is no embedded broker; then shuts the broker down (everyone gets
+/// what is queued for them) and ends within a second. Must be called on a runtime.
 pub fn serve(
     listener: TcpListener,
     settings: WebSettings,
-    broker: Arc<Broker>,
+    broker: Option<Arc<Broker>>,
     cancel: CancellationToken,
 ) -> JoinHandle<()> {
     tasks::spawn("web server", server::run(listener, settings, broker, cancel))

@@ -42,7 +42,8 @@ const HEALTH: &str = "/healthz";
 /// What the routes need.
 #[derive(Clone)]
 pub(super) struct Context {
-    pub broker: Arc<Broker>,
+    /// `None`: there is no `/mqtt`.
+    pub broker: Option<Arc<Broker>>,
     pub names: Arc<[String]>,
     /// Holds the server's end back until the WebSockets have ended.
     pub tracker: TaskTracker,
@@ -136,12 +137,15 @@ async fn mqtt(
         tracing::debug!(%peer, "a page of another site tried to connect");
         return refuse(refusal);
     }
+    let Some(broker) = context.broker else {
+        return (StatusCode::NOT_FOUND, "the embedded broker is turned off\n").into_response();
+    };
     let upgrade = upgrade.protocols(["mqtt", "mqttv3.1"]);
     if upgrade.selected_protocol().is_none() {
         return (StatusCode::BAD_REQUEST, "the WebSocket subprotocol must be mqtt\n").into_response();
     }
     // A message of the largest packet; packets may also be split and joined at will.
-    let largest = context.broker.limits().packet as usize + 16;
+    let largest = broker.limits().packet as usize + 16;
     let token = context.tracker.token();
     upgrade
         .max_message_size(largest)
@@ -149,7 +153,7 @@ async fn mqtt(
         .max_write_buffer_size(4 * largest)
         .write_buffer_size(0)
         .on_upgrade(move |websocket| async move {
-            socket::bridge(websocket, &context.broker, peer, &context.kill).await;
+            socket::bridge(websocket, &broker, peer, &context.kill).await;
             drop(token);
         })
 }

@@ -43,12 +43,12 @@ const FAREWELL: Duration = Duration::from_millis(900);
 pub(super) async fn run(
     listener: TcpListener,
     settings: WebSettings,
-    broker: Arc<Broker>,
+    broker: Option<Arc<Broker>>,
     cancel: CancellationToken,
 ) {
     let places = Arc::new(Places::new(&settings));
     let context = Context {
-        broker: Arc::clone(&broker),
+        broker: broker.clone(),
         names: settings.names.into(),
         tracker: TaskTracker::new(),
         kill: CancellationToken::new(),
@@ -74,7 +74,9 @@ pub(super) async fn run(
         }
     }
     drop(listener);
-    broker.shut_down();
+    if let Some(broker) = broker {
+        broker.shut_down();
+    }
     context.tracker.close();
     if timeout(FAREWELL, context.tracker.wait()).await.is_err() {
         context.kill.cancel();
