@@ -25,6 +25,7 @@ pub struct Assembler {
     pps: BTreeMap<u32, Bytes>,
     unit: Unit,
     dropped: u64,
+    torn: u64,
 }
 
 /// The access unit in progress.
@@ -65,9 +66,9 @@ impl Assembler {
         self.dropped
     }
 
-    /// Whether the access unit in progress has a picture.
-    pub fn has_picture(&self) -> bool {
-        self.unit.picture.is_some()
+    /// Access units whose first slice is not their picture's first: the rest of one that was cut, or lost.
+    pub fn torn(&self) -> u64 {
+        self.torn
     }
 
     fn add(&mut self, nal: &[u8]) {
@@ -75,16 +76,18 @@ impl Assembler {
             NalKind::Sps => self.keep(nal, NalKind::Sps),
             NalKind::Pps => self.keep(nal, NalKind::Pps),
             NalKind::Sei => self.unit.append(nal),
-            NalKind::Slice => {
-                self.unit.append(nal);
-                self.unit.picture.get_or_insert(FrameKind::Delta);
-            }
-            NalKind::IdrSlice => {
-                self.unit.append(nal);
-                self.unit.picture = Some(FrameKind::Key);
-            }
+            NalKind::Slice => self.add_slice(nal, FrameKind::Delta),
+            NalKind::IdrSlice => self.add_slice(nal, FrameKind::Key),
             NalKind::Delimiter | NalKind::Prefix | NalKind::Other => {}
         }
+    }
+
+    fn add_slice(&mut self, nal: &[u8], kind: FrameKind) {
+        if self.unit.picture.is_none() && !is_first_slice(nal) {
+            self.torn += 1;
+        }
+        self.unit.append(nal);
+        self.unit.picture = Some(kind);
     }
 
     fn keep(&mut self, nal: &[u8], kind: NalKind) {
@@ -146,15 +149,19 @@ pub fn has_b_slice(data: &[u8]) -> bool {
     })
 }
 
-/// Whether a NAL unit that comes after a picture begins the next access unit (7.4.1.2.3). That a slice does is
-/// read from `first_mb_in_slice` being 0: a one as the first bit. (7.4.1.2.4 compares more fields, for the sake
-/// of arbitrary slice order and redundant pictures, which no camera and no browser has.)
+/// Whether a NAL unit that comes after a picture begins the next access unit (7.4.1.2.3).
 fn begins_access_unit(nal: &[u8]) -> bool {
     match NalKind::of(nal) {
-        NalKind::Slice | NalKind::IdrSlice => nal.get(1).is_some_and(|byte| byte & 0x80 != 0),
+        NalKind::Slice | NalKind::IdrSlice => is_first_slice(nal),
         NalKind::Sei | NalKind::Sps | NalKind::Pps | NalKind::Delimiter | NalKind::Prefix => true,
         NalKind::Other => false,
     }
+}
+
+/// Whether `first_mb_in_slice` is 0: its code is a one as the first bit. (7.4.1.2.4 compares more fields, for the
+/// sake of arbitrary slice order and redundant pictures, which no camera makes and no browser plays.)
+fn is_first_slice(nal: &[u8]) -> bool {
+    nal.get(1).is_some_and(|byte| byte & 0x80 != 0)
 }
 
 fn parameter_set_id(nal: &[u8], kind: NalKind) -> Option<u32> {
@@ -281,6 +288,16 @@ mod tests {
                 (FrameKind::Key, &[SPS, PPS, IDR]),
             ],
         );
+    }
+
+    #[test]
+    fn a_unit_without_its_first_slice_is_counted_as_torn() {
+        let mut assembler = Assembler::default();
+        assembler.whole(&annex_b(&[SPS, PPS, IDR]));
+        assembler.whole(&annex_b(&[DELTA, DELTA_SECOND_SLICE]));
+        assert_eq!(assembler.torn(), 0);
+        assembler.whole(&annex_b(&[DELTA_SECOND_SLICE]));
+        assert_eq!(assembler.torn(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod access_unit;
 pub mod annexb;
 pub mod sps;
+pub mod stream;
 
 mod bits;
 
