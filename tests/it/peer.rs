@@ -103,7 +103,7 @@ async fn a_picture_loss_indication_asks_for_a_key_frame() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ice_restart_goes_on_with_the_same_stream() {
-    let mut viewer = Viewer::new().await;
+    let mut viewer = Viewer::guarded("127.0.0.1").await;
     let mut answered = connect(&viewer).await;
     answered.writer.write(&frame(FrameKind::Key, 1, 100)).await.unwrap();
     within("a frame", viewer.access_units(1)).await;

@@ -1,8 +1,11 @@
-//! A viewer for tests: receives H.264 over WebRTC and takes it apart. Not guarded, as a browser is not.
+//! A viewer for tests: receives H.264 over WebRTC and takes it apart.
 
 use std::{sync::Arc, time::Duration};
 
-use pinhole::tasks;
+use pinhole::{
+    peer::{guard::Guard, sdp::ice_credentials},
+    tasks,
+};
 use rtc::{
     ice::mdns::MulticastDnsMode,
     peer_connection::configuration::RTCOfferOptions,
@@ -33,6 +36,7 @@ pub struct Viewer {
     packets: mpsc::UnboundedReceiver<rtc::rtp::Packet>,
     track: watch::Receiver<Option<Arc<dyn TrackRemote>>>,
     gathered: watch::Receiver<bool>,
+    guard: Option<Guard>,
 }
 
 struct Handler {
@@ -61,11 +65,17 @@ impl PeerConnectionEventHandler for Handler {
 }
 
 impl Viewer {
+    /// A viewer on loopback, on the crate's plain sockets.
     pub async fn new() -> Self {
-        Self::at("127.0.0.1").await
+        Self::make("127.0.0.1", None).await
     }
 
-    pub async fn at(address: &str) -> Self {
+    /// A viewer whose DTLS survives loss, as a browser's does and the crate's does not.
+    pub async fn guarded(address: &str) -> Self {
+        Self::make(address, Some(Guard::new(Vec::new()))).await
+    }
+
+    async fn make(address: &str, guard: Option<Guard>) -> Self {
         let mut media = MediaEngine::default();
         media.register_default_codecs().unwrap();
         let registry = register_default_interceptors(Registry::new(), &mut media).unwrap();
@@ -74,7 +84,11 @@ impl Viewer {
         let (packets, packets_out) = mpsc::unbounded_channel();
         let (track, track_out) = watch::channel(None);
         let (gathered, gathered_out) = watch::channel(false);
-        let peer = PeerConnectionBuilder::new()
+        let mut builder = PeerConnectionBuilder::new();
+        if let Some(guard) = &guard {
+            builder = builder.with_runtime(guard.runtime());
+        }
+        let peer = builder
             .with_setting_engine(settings)
             .with_media_engine(media)
             .with_interceptor_registry(registry)
@@ -89,7 +103,7 @@ impl Viewer {
             send_encodings: Vec::new(),
         };
         peer.add_transceiver_from_kind(RtpCodecKind::Video, Some(init)).await.unwrap();
-        Self { peer: Arc::new(peer), packets: packets_out, track: track_out, gathered: gathered_out }
+        Self { peer: Arc::new(peer), packets: packets_out, track: track_out, gathered: gathered_out, guard }
     }
 
     /// An offer with all candidates.
@@ -106,6 +120,10 @@ impl Viewer {
         let mut gathered = self.gathered.clone();
         gathered.mark_unchanged();
         let offer = self.peer.create_offer(options).await.unwrap();
+        if let Some(guard) = &self.guard {
+            let (ufrag, password) = ice_credentials(&offer.sdp).unwrap();
+            guard.learn(ufrag, password);
+        }
         self.peer.set_local_description(offer).await.unwrap();
         let done = gathered.wait_for(|complete| *complete);
         tokio::time::timeout(Duration::from_secs(5), done).await.unwrap().unwrap();
