@@ -40,6 +40,9 @@ pub const OFFERS_PER_SECOND: u32 = 5;
 /// Envelopes in a second that are read although they turn out not to be authentic.
 pub const STRANGERS_PER_SECOND: u32 = 2000;
 
+/// Fills bytes with random ones: `keys::random`, or a test's own.
+pub type Random = Box<dyn FnMut(&mut [u8]) + Send>;
+
 /// What the desk wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -129,7 +132,7 @@ impl DeskCounters {
 /// See the module.
 pub struct Desk {
     device: DeviceId,
-    random: Box<dyn FnMut(&mut [u8]) + Send>,
+    random: Random,
     nonce: DeviceNonce,
     previous_nonce: Option<DeviceNonce>,
     rotate_at: Instant,
@@ -191,12 +194,7 @@ impl fmt::Debug for Desk {
 
 impl Desk {
     /// A desk for the viewers that are known. `random` fills bytes for nonces, ids and secrets.
-    pub fn new(
-        device: DeviceId,
-        viewers: Vec<ViewerRecord>,
-        mut random: Box<dyn FnMut(&mut [u8]) + Send>,
-        now: Instant,
-    ) -> Self {
+    pub fn new(device: DeviceId, viewers: Vec<ViewerRecord>, mut random: Random, now: Instant) -> Self {
         Self {
             device,
             nonce: DeviceNonce::from_bytes(draw(&mut random)),

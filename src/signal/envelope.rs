@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use ring::{aead, hkdf};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::topic::{DeviceId, DeviceNonce, KeyId, SessionId};
 
@@ -64,10 +64,15 @@ struct Raw<'a> {
     #[serde(borrow)]
     nd: Cow<'a, str>,
     n: u64,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     e: Option<Cow<'a, str>>,
     #[serde(borrow)]
     c: Cow<'a, str>,
+}
+
+/// A field that may be missing, but not `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    Cow::deserialize(deserializer).map(Some)
 }
 
 impl Envelope {
@@ -435,6 +440,7 @@ mod tests {
             (r#""n":0"#, r#""n":"0""#),
             (r#""n":0"#, r#""n":9007199254740992"#),
             (r#""n":0"#, r#""n":0,"e":"AAAA""#),
+            (r#""n":0"#, r#""n":0,"e":null"#),
             (r#""t":"offer""#, r#""t":"Offer""#),
             (r#""t":"offer""#, r#""t":"""#),
             (r#""t":"offer""#, r#""t":"offer|offer""#),

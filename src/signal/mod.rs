@@ -14,6 +14,9 @@ pub mod pairing;
 pub mod topic;
 pub mod viewer;
 
+#[cfg(test)]
+mod vectors;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 

@@ -165,7 +165,7 @@ struct Taken {
 
 #[derive(Debug)]
 enum Answer {
-    WhenSaved { record: ViewerRecord, confirm: SealKey },
+    WhenSaved { record: ViewerRecord, confirm: Box<SealKey> },
     Sent { envelope: Bytes, repeats: u32 },
 }
 
@@ -302,7 +302,7 @@ impl Invitation {
         let called = self.name.clone().unwrap_or(asked);
         let name = if called.is_empty() { "viewer".to_owned() } else { called };
         let record = ViewerRecord { id: key, key: agreed.viewer_key, role: self.role, name, paired_at: None };
-        let answer = Answer::WhenSaved { record: record.clone(), confirm };
+        let answer = Answer::WhenSaved { record: record.clone(), confirm: Box::new(confirm) };
         self.taken = Some(Taken { request: envelope.clone(), device_point, answer });
         Ok(Request::New(record))
     }

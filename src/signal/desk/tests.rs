@@ -102,6 +102,8 @@ fn a_session_talks_in_both_directions() {
 
 #[test]
 fn each_attack_is_dropped_and_counted() {
+    type Counter = fn(&DeskCounters) -> u64;
+
     let now = clock::now();
     let mut desk = desk(1, now);
     let mut viewer = session(&desk, 1, 9);
@@ -114,7 +116,7 @@ fn each_attack_is_dropped_and_counted() {
     let s = viewer.id().to_string();
     let nd = nonce(&desk).to_string();
     let k = record(1).id.to_string();
-    let attacks: Vec<(&str, Vec<u8>, fn(&DeskCounters) -> u64)> = vec![
+    let attacks: Vec<(&str, Vec<u8>, Counter)> = vec![
         ("replay", hello.to_vec(), |c| c.replayed),
         ("reflection", own.to_vec(), |c| c.replayed + c.forged),
         ("later counter", text.replace(r#""n":1"#, r#""n":7"#).into(), |c| c.forged),
