@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    camera::{CameraSource, Spec, v4l2},
+    camera::{self, CameraSource, Spec},
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
     links::{self, Place, QrCode, Reach},
@@ -80,7 +80,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let web_stop = CancellationToken::new();
     let web = web::serve(listener, web_settings(&config), broker, web_stop.clone());
 
-    let places = links::places(config.web.listen, bound, &links::interfaces(), config.web.page_url.as_deref());
+    let places =
+        links::places(config.web.listen, bound, &links::interfaces(), config.web.page_url.as_deref());
     print_links(&config, &address, &places, &commands).await?;
 
     stop.await;
@@ -102,12 +103,12 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
 fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
     let spec = match &camera.source {
         Source::Named(spec) => spec.clone(),
-        Source::Auto => match v4l2::capture_devices().into_iter().next() {
-            Some(found) => Spec::V4l2 { path: found.path },
+        Source::Auto => match camera::v4l2::capture_devices().into_iter().next() {
+            Some(found) => Spec::Device(found.path),
             None => Spec::Synthetic,
         },
     };
-    let opens_at_start = matches!(spec, Spec::V4l2 { .. } | Spec::Replay { .. });
+    let opens_at_start = matches!(spec, Spec::Device(_) | Spec::Replay(_));
     let source = spec.source();
     if opens_at_start {
         source.open(&camera.wish)?;
@@ -128,7 +129,8 @@ fn start_cameras(
             wish: camera.wish,
             bitrate: camera.bitrate,
         };
-        let (handle, pipeline) = pipeline::start(settings, source).context("cannot start the camera's thread")?;
+        let (handle, pipeline) =
+            pipeline::start(settings, source).context("cannot start the camera's thread")?;
         started.0.push(handle);
         started.1.push(pipeline);
     }
@@ -226,7 +228,9 @@ async fn print_links(
         if let Some(code) = for_a_phone.as_deref().and_then(QrCode::new) {
             text.push_str(&format!("\n{code}"));
         }
-        text.push_str("Each link pairs one browser, within ten minutes. Paired browsers need no link. Ctrl-C stops.\n");
+        text.push_str(
+            "Each link pairs one browser, within ten minutes. Paired browsers need no link. Ctrl-C stops.\n",
+        );
     }
     // Nobody may be reading: that is no reason not to serve.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::signal::mqtt::Secret;
 use crate::{
     camera::{self, FrameRate, SizeWish, Wish},
     cli::RunArgs,
@@ -20,7 +21,6 @@ use crate::{
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
 pub use values::{BitrateValue, Size};
-use crate::signal::mqtt::Secret;
 
 /// The port of the page and of `/mqtt`.
 pub const DEFAULT_PORT: u16 = 8480;
@@ -205,11 +205,7 @@ fn value(key: impl Into<String>, what: impl Into<String>) -> ConfigError {
 }
 
 /// Flags and environment speak of the first camera.
-fn cameras(
-    args: &RunArgs,
-    mut raw: Vec<RawCamera>,
-    device: &str,
-) -> Result<Vec<CameraConfig>, ConfigError> {
+fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<CameraConfig>, ConfigError> {
     if raw.is_empty() {
         raw.push(RawCamera::default());
     }
@@ -223,9 +219,16 @@ fn cameras(
     let mut cameras: Vec<CameraConfig> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let id = raw.id.unwrap_or_else(|| format!("cam{index}"));
-        let key = |field: &str| if several { format!("camera `{id}`: {field}") } else { format!("camera.{field}") };
-        if id.is_empty() || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return Err(value("camera.id", format!("`{id}` does not fit: give 1 to 32 letters, digits, `-` or `_`")));
+        let key =
+            |field: &str| if several { format!("camera `{id}`: {field}") } else { format!("camera.{field}") };
+        if id.is_empty()
+            || id.len() > 32
+            || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
+            return Err(value(
+                "camera.id",
+                format!("`{id}` does not fit: give 1 to 32 letters, digits, `-` or `_`"),
+            ));
         }
         if cameras.iter().any(|camera| camera.id == id) {
             return Err(value("camera.id", format!("`{id}` is there twice: give each camera its own")));
@@ -237,9 +240,7 @@ fn cameras(
         let size = raw.size.unwrap_or(DEFAULT_SIZE);
         let source = match raw.source.as_deref() {
             None | Some("auto") => Source::Auto,
-            Some(text) => {
-                Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?)
-            }
+            Some(text) => Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?),
         };
         cameras.push(CameraConfig {
             name: raw.name.unwrap_or_else(|| if several { id.clone() } else { device.to_owned() }),
@@ -268,22 +269,32 @@ fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig,
                 ("key_file", raw.key_file.is_some()),
             ];
             if let Some((key, _)) = orphan.iter().find(|(_, set)| *set) {
-                return Err(value(format!("broker.{key}"), "is for a broker of yours, and none is named: set broker.url, or give --broker"));
+                return Err(value(
+                    format!("broker.{key}"),
+                    "is for a broker of yours, and none is named: set broker.url, or give --broker",
+                ));
             }
             None
         }
         Some(url) => {
-            let password_file = args.broker_password_file.clone().or(raw.password_file.map(|path| folder.join(path)));
+            let password_file =
+                args.broker_password_file.clone().or(raw.password_file.map(|path| folder.join(path)));
             Some(ExternalBroker {
                 url,
                 user: args.broker_user.clone().or(raw.user),
-                password: password_file.map(|path| read_secret("broker.password_file", &path).map(Secret::new)).transpose()?,
+                password: password_file
+                    .map(|path| read_secret("broker.password_file", &path).map(Secret::new))
+                    .transpose()?,
                 ca_file: raw.ca_file.map(|path| folder.join(path)),
                 client_certificate: match (raw.cert_file, raw.key_file) {
                     (Some(cert), Some(key)) => Some((folder.join(cert), folder.join(key))),
                     (None, None) => None,
-                    (Some(_), None) => return Err(value("broker.cert_file", "needs broker.key_file beside it")),
-                    (None, Some(_)) => return Err(value("broker.key_file", "needs broker.cert_file beside it")),
+                    (Some(_), None) => {
+                        return Err(value("broker.cert_file", "needs broker.key_file beside it"));
+                    }
+                    (None, Some(_)) => {
+                        return Err(value("broker.key_file", "needs broker.cert_file beside it"));
+                    }
                 },
             })
         }
@@ -294,11 +305,17 @@ fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig,
         None => external.as_ref().map(|broker| &broker.url).filter(|url| is_websocket(url)).cloned(),
     };
     if page.is_some() && external.is_none() {
-        return Err(value("broker.page_url", "says where viewers reach your broker, and none is named: set broker.url, or give --broker"));
+        return Err(value(
+            "broker.page_url",
+            "says where viewers reach your broker, and none is named: set broker.url, or give --broker",
+        ));
     }
     let embedded = if raw.embedded.unwrap_or(true) { Embedded::On } else { Embedded::Off };
     if embedded == Embedded::Off && page.is_none() {
-        return Err(value("broker.embedded", "is off, so viewers need a broker: set broker.url and broker.page_url, its WebSocket address"));
+        return Err(value(
+            "broker.embedded",
+            "is off, so viewers need a broker: set broker.url and broker.page_url, its WebSocket address",
+        ));
     }
     let root = raw.root.unwrap_or_else(|| DEFAULT_ROOT.to_owned());
     crate::signal::topic::check_root(&root).map_err(|error| value("broker.root", error.to_string()))?;
@@ -313,7 +330,12 @@ fn parse_broker_page(url: &str) -> Result<String, ConfigError> {
     if is_websocket(url) && url.len() > "wss://".len() && !url.contains('@') {
         return Ok(url.to_owned());
     }
-    Err(value("broker.page_url", format!("`{url}` does not fit: give the broker's WebSocket address as ws://HOST:PORT/PATH or wss://HOST:PORT/PATH, without a password")))
+    Err(value(
+        "broker.page_url",
+        format!(
+            "`{url}` does not fit: give the broker's WebSocket address as ws://HOST:PORT/PATH or wss://HOST:PORT/PATH, without a password"
+        ),
+    ))
 }
 
 fn parse_page_url(url: &str) -> Result<String, ConfigError> {
@@ -330,7 +352,10 @@ fn parse_listen(text: &str) -> Result<Listen, ConfigError> {
     if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse() {
         return Ok(Listen::Everywhere(port));
     }
-    Err(value("web.listen", format!("`{text}` does not fit: give ADDRESS:PORT as 0.0.0.0:8480 or [::]:8480, or a port alone")))
+    Err(value(
+        "web.listen",
+        format!("`{text}` does not fit: give ADDRESS:PORT as 0.0.0.0:8480 or [::]:8480, or a port alone"),
+    ))
 }
 
 fn ice_server(raw: RawIceServer, folder: &Path) -> Result<IceServer, ConfigError> {
@@ -339,28 +364,34 @@ fn ice_server(raw: RawIceServer, folder: &Path) -> Result<IceServer, ConfigError
         return Err(value(KEY, "has no urls: give urls = [\"stun:HOST:PORT\"]"));
     }
     for url in &raw.urls {
-        if !["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme)) || url.contains("//") {
+        if !["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme))
+            || url.contains("//")
+        {
             return Err(value(KEY, format!("`{url}` does not fit: give stun:HOST:PORT or turn:HOST:PORT")));
         }
     }
     let credential = match (raw.credential, raw.credential_file) {
         (Some(_), Some(_)) => return Err(value(KEY, "has both credential and credential_file: give one")),
         (Some(credential), None) => Some(credential),
-        (None, Some(path)) => {
-            Some(read_secret("webrtc.ice_server.credential_file", &folder.join(path))?)
-        }
+        (None, Some(path)) => Some(read_secret("webrtc.ice_server.credential_file", &folder.join(path))?),
         (None, None) => None,
     };
     let turn = raw.urls.iter().any(|url| url.starts_with("turn"));
     if turn && (raw.username.is_none() || credential.is_none()) {
-        return Err(value(KEY, format!("`{}` needs username and credential (or credential_file)", raw.urls[0])));
+        return Err(value(
+            KEY,
+            format!("`{}` needs username and credential (or credential_file)", raw.urls[0]),
+        ));
     }
     Ok(IceServer { urls: raw.urls, username: raw.username, credential })
 }
 
 fn read_secret(key: &'static str, path: &Path) -> Result<String, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::File { key, path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+        key,
+        path: path.to_owned(),
+        source,
+    })?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(value(key, format!("{} is empty: write the password into it", path.display())));

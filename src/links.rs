@@ -52,7 +52,8 @@ pub fn places(
 ) -> Vec<Place> {
     let port = bound.port();
     let mut places = Vec::new();
-    let at = |address: IpAddr, reach| Place { url: format!("http://{}/", SocketAddr::new(address, port)), reach };
+    let at =
+        |address: IpAddr, reach| Place { url: format!("http://{}/", SocketAddr::new(address, port)), reach };
     match listen {
         Listen::At(address) if !address.ip().is_unspecified() => {
             let reach = if address.ip().is_loopback() { Reach::Local } else { Reach::Lan };

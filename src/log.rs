@@ -11,7 +11,9 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// The filter's fault, in one sentence.
 pub fn start(filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter)
-        .map_err(|error| format!("--log: `{filter}` does not fit ({error}): give error, warn, info, debug or trace"))?
+        .map_err(|error| {
+            format!("--log: `{filter}` does not fit ({error}): give error, warn, info, debug or trace")
+        })?
         // The WebRTC crate reports ordinary things, as a viewer that left, as warnings and errors.
         .add_directive("rtc=off".parse().expect("a fixed directive"))
         .add_directive("webrtc=off".parse().expect("a fixed directive"));

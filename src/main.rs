@@ -25,9 +25,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         warn!("the environment variable {variable} means nothing to pinhole{meant}");
     }
     let config = Config::load(&cli.run)?;
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("another TLS provider was installed before: this is a fault in pinhole"))?;
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| {
+        anyhow::anyhow!("another TLS provider was installed before: this is a fault in pinhole")
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("pinhole-io")
@@ -53,7 +53,11 @@ fn stop_signals() -> io::Result<impl Future<Output = ()>> {
 
 async fn any(signals: &mut [Signal]) {
     poll_fn(|cx| {
-        if signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+        if signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }

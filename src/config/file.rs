@@ -110,7 +110,8 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawCame
         }
 
         fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            RawCamera::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(|camera| vec![camera])
+            RawCamera::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                .map(|camera| vec![camera])
         }
     }
 

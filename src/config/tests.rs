@@ -39,14 +39,24 @@ fn every_example_in_the_documentation_parses() {
 #[test]
 fn every_key_is_documented() {
     let text = include_str!("../../docs/configuration.md");
-    for section in ["x = 1", "camera.x = 1", "web.x = 1", "broker.x = 1", "webrtc.x = 1", "webrtc.ice_server = [{ x = 1 }]"] {
+    for section in [
+        "x = 1",
+        "camera.x = 1",
+        "web.x = 1",
+        "broker.x = 1",
+        "webrtc.x = 1",
+        "webrtc.ice_server = [{ x = 1 }]",
+    ] {
         // serde names all keys it knows beside the unknown one.
         let error = toml::from_str::<RawConfig>(section).expect_err("x is no key");
-        let keys: Vec<&str> = error.message().split('`').skip(1).step_by(2).filter(|key| *key != "x").collect();
+        let keys: Vec<&str> =
+            error.message().split('`').skip(1).step_by(2).filter(|key| *key != "x").collect();
         assert!(!keys.is_empty(), "{}", error.message());
         for key in keys {
             assert!(
-                text.contains(&format!("`{key}`")) || text.contains(&format!("[{key}]")) || text.contains(&format!(".{key}]")),
+                text.contains(&format!("`{key}`"))
+                    || text.contains(&format!("[{key}]"))
+                    || text.contains(&format!(".{key}]")),
                 "`{key}` ({section}) is not in docs/configuration.md"
             );
         }
@@ -88,7 +98,8 @@ fn flags_win_over_the_file_and_a_named_size_is_exact() {
         listen: Some("127.0.0.1:0".to_owned()),
         ..RunArgs::default()
     };
-    let config = load_with("[camera]\nsource = \"/dev/video7\"\nfps = 25\n[web]\nlisten = \"9000\"", &args).expect("good");
+    let config = load_with("[camera]\nsource = \"/dev/video7\"\nfps = 25\n[web]\nlisten = \"9000\"", &args)
+        .expect("good");
     let camera = &config.cameras[0];
     assert_eq!(camera.source, Source::Named(camera::parse("synthetic").expect("a source")));
     assert_eq!((camera.wish.width, camera.wish.size), (640, SizeWish::Exact));
@@ -108,7 +119,10 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
         refusal("[web]\nzzzzzzzz = 1"),
         "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url"
     );
-    assert_eq!(refusal("[[camera]]\nsorce = \"auto\""), "pinhole.toml, line 2: unknown key `sorce`: did you mean `source`?");
+    assert_eq!(
+        refusal("[[camera]]\nsorce = \"auto\""),
+        "pinhole.toml, line 2: unknown key `sorce`: did you mean `source`?"
+    );
 }
 
 #[test]
@@ -159,7 +173,9 @@ fn a_websocket_broker_serves_the_page_too() {
 
 #[test]
 fn bitrates_and_sizes_are_read_as_people_write_them() {
-    for (text, bits) in [("1500k", 1_500_000), ("1.5M", 1_500_000), ("2M", 2_000_000), ("800000", 800_000), ("500K", 500_000)] {
+    for (text, bits) in
+        [("1500k", 1_500_000), ("1.5M", 1_500_000), ("2M", 2_000_000), ("800000", 800_000), ("500K", 500_000)]
+    {
         assert_eq!(text.parse::<BitrateValue>().map(|value| value.0), Ok(Bitrate(bits)), "{text}");
     }
     for text in ["", "k", "1", "100M", "-5k", "NaN", "infk", "1500 q"] {

@@ -45,11 +45,12 @@ impl FromStr for BitrateValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (number, factor) = match text.trim_end_matches("bit/s").trim_end().split_at_checked(text.len().max(1) - 1) {
-            Some((number, "k" | "K")) => (number, 1e3),
-            Some((number, "M" | "m")) => (number, 1e6),
-            _ => (text, 1.0),
-        };
+        let (number, factor) =
+            match text.trim_end_matches("bit/s").trim_end().split_at_checked(text.len().max(1) - 1) {
+                Some((number, "k" | "K")) => (number, 1e3),
+                Some((number, "M" | "m")) => (number, 1e6),
+                _ => (text, 1.0),
+            };
         let bits = number
             .trim()
             .parse::<f64>()

@@ -24,8 +24,7 @@ use super::{
     keys::{KeyStore, ViewerRecord},
     link::PairingSecret,
     message::{ErrorCode, Role, ToViewer},
-    pairing::PairingId,
-    topic::SessionId,
+    topic::{PairingId, SessionId},
 };
 use crate::{
     clock,

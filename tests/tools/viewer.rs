@@ -170,8 +170,10 @@ fn bars(picture: &impl YUVSource) -> Vec<[u8; 3]> {
         let (from, to) = (width * bar / 8 + width / 32, width * (bar + 1) / 8 - width / 32);
         let rows = height * 3 / 8..height * 4 / 8;
         let count = rows.len() * (to - from);
-        let sum: usize =
-            rows.flat_map(|row| &plane[row * stride + from..row * stride + to]).map(|v| usize::from(*v)).sum();
+        let sum: usize = rows
+            .flat_map(|row| &plane[row * stride + from..row * stride + to])
+            .map(|v| usize::from(*v))
+            .sum();
         (sum / count.max(1)) as u8
     };
     (0..8)
@@ -195,7 +197,8 @@ struct Mail {
 
 impl Mail {
     async fn connect(broker: &str, topics: Topics) -> Result<Self> {
-        let mut options = MqttOptions::new(format!("test-{}", new_session()), rumqttc::Broker::websocket(broker)?);
+        let mut options =
+            MqttOptions::new(format!("test-{}", new_session()), rumqttc::Broker::websocket(broker)?);
         options.set_max_packet_size(Some(65536));
         let (client, mut connection) = AsyncClient::builder(options).capacity(16).build();
         let (publish, incoming) = mpsc::channel(64);
@@ -227,7 +230,8 @@ impl Mail {
     async fn nonce(&mut self) -> Result<DeviceNonce> {
         self.subscribe(self.topics.status()).await?;
         loop {
-            let (topic, payload) = timeout(PATIENCE, self.incoming.recv()).await?.context("the broker is gone")?;
+            let (topic, payload) =
+                timeout(PATIENCE, self.incoming.recv()).await?.context("the broker is gone")?;
             match Status::parse(&payload) {
                 Some(Status::Online { nonce }) if topic == self.topics.status() => return Ok(nonce),
                 _ => {}
@@ -241,14 +245,19 @@ impl Mail {
 
     async fn send(&self, envelope: Bytes) -> Result<()> {
         let options = PublishOptions::new(QoS::AtLeastOnce);
-        self.client.publish(self.topics.inbox(), envelope.to_vec(), options).await.map_err(|error| anyhow!("{error}"))
+        self.client
+            .publish(self.topics.inbox(), envelope.to_vec(), options)
+            .await
+            .map_err(|error| anyhow!("{error}"))
     }
 
     /// The next message that is not a status.
     async fn next(&mut self) -> Result<Bytes> {
         loop {
-            let (topic, payload) =
-                timeout(PATIENCE, self.incoming.recv()).await.context("no answer came")?.context("the broker is gone")?;
+            let (topic, payload) = timeout(PATIENCE, self.incoming.recv())
+                .await
+                .context("no answer came")?
+                .context("the broker is gone")?;
             if topic != self.topics.status() {
                 return Ok(payload);
             }
