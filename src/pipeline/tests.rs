@@ -535,3 +535,33 @@ async fn synthetic_camera_runs_through_the_real_parts() {
     drop(viewers);
     pipeline.stop();
 }
+
+/// A 720p30 camera with one viewer for ten seconds, for `time` or `perf stat` to measure the process by. Run alone:
+/// `cargo test --release -- --ignored --nocapture measure_ten_seconds`.
+#[tokio::test]
+#[ignore = "a measurement, not a test"]
+async fn measure_ten_seconds() {
+    let settings = CameraSettings {
+        id: "synthetic".into(),
+        name: "Synthetic".into(),
+        wish: Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Exact },
+        bitrate: Bitrate(1_500_000),
+    };
+    let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
+    let mut viewer = handle.subscribe();
+    let (mut delays, mut last) = (vec![], 0);
+    while last < 300 {
+        let frame = viewer.next().await.unwrap().frame;
+        delays.push(frame.captured.elapsed());
+        last = frame.number;
+    }
+    delays.sort();
+    println!(
+        "capture to viewer: median {:?}, worst {:?}",
+        delays[delays.len() / 2],
+        delays[delays.len() - 1]
+    );
+    println!("{:?}", handle.stats());
+    drop(viewer);
+    pipeline.stop();
+}
