@@ -51,6 +51,11 @@ impl BitrateControl {
         self.estimates.remove(&viewer);
     }
 
+    /// The last viewer has gone: what was learnt of the connections is worth nothing to the next.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.ceiling);
+    }
+
     /// The rate to encode at from `now` on: falls at once, rises slowly.
     pub fn target(&mut self, now: Instant) -> Bitrate {
         self.estimates.retain(|_, estimate| now.saturating_duration_since(estimate.at) < STALE_AFTER);
@@ -151,6 +156,15 @@ mod tests {
         control.target(start);
         control.forget(1);
         assert!(control.target(start + seconds(600.0)) <= Bitrate(324_000));
+    }
+
+    #[test]
+    fn new_viewers_begin_at_the_configured_rate() {
+        let (mut control, start) = (BitrateControl::new(CEILING), clock::now());
+        control.report(1, 300_000, start);
+        control.target(start);
+        control.reset();
+        assert_eq!(control.target(start), CEILING);
     }
 
     #[test]

@@ -204,9 +204,9 @@ mod tests {
                 let planes = converter.convert(&data).unwrap();
                 let (width, height, stride) = (width as usize, height as usize, format.stride as usize);
                 let source = rows(&data, stride, width * 2, height);
-                for y in 0..height {
+                for (y, row) in source.iter().enumerate() {
                     for x in 0..width {
-                        assert_eq!(planes.y[y * planes.y_stride + x], source[y][2 * x], "y at {x},{y}");
+                        assert_eq!(planes.y[y * planes.y_stride + x], row[2 * x], "y at {x},{y}");
                     }
                 }
                 for y in 0..height / 2 {

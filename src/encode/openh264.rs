@@ -64,8 +64,11 @@ impl OpenH264 {
             return Err(EncodeError::Unsupported { width, height, reason });
         }
         let converter = Converter::new(format)?;
-        let codec = Codec::with_api_config(OpenH264API::from_source(), config(&format, bitrate))
+        let mut codec = Codec::with_api_config(OpenH264API::from_source(), config(&format, bitrate))
             .map_err(|error| EncodeError::Failed(format!("OpenH264 does not start: {error}")))?;
+        sys::openh264::silence(&mut codec).map_err(|sys::openh264::Refused(code)| {
+            EncodeError::Failed(format!("OpenH264 does not start (its error {code})"))
+        })?;
         Ok(Self { format, converter, codec, bitrate, bitrate_changed: false, frames: 0 })
     }
 

@@ -26,11 +26,6 @@ impl Passthrough {
     pub fn new() -> Self {
         Self::default()
     }
-
-    /// Whether it waits for a key frame, which the camera may be asked for.
-    pub fn waits_for_key_frame(&self) -> bool {
-        !self.continuous
-    }
 }
 
 impl Encoder for Passthrough {
@@ -102,10 +97,8 @@ mod tests {
     fn stream_begins_at_a_key_frame() {
         let mut passthrough = Passthrough::new();
         assert_eq!(pass(&mut passthrough, DELTA, 0), None);
-        assert!(passthrough.waits_for_key_frame());
         assert_eq!(pass(&mut passthrough, KEY, 0), Some(FrameKind::Key));
         assert_eq!(pass(&mut passthrough, DELTA, 0), Some(FrameKind::Delta));
-        assert!(!passthrough.waits_for_key_frame());
     }
 
     #[test]

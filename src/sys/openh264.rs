@@ -1,17 +1,31 @@
 //! Options of a running OpenH264 encoder that the `openh264` crate gives no safe way to set.
 #![allow(unsafe_code)]
 
-use std::ptr::from_mut;
+use std::{ffi::c_int, ptr::from_mut};
 
 use openh264::encoder::Encoder;
 use openh264_sys2::{
-    ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, LAYER_NUM, SBitrateInfo,
-    SPATIAL_LAYER_0, SPATIAL_LAYER_ALL,
+    ENCODER_OPTION, ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, ENCODER_OPTION_TRACE_LEVEL,
+    LAYER_NUM, SBitrateInfo, SPATIAL_LAYER_0, SPATIAL_LAYER_ALL, WELS_LOG_QUIET,
 };
 
 /// OpenH264 refused; its own number for why (`CM_RETURN` in its `codec_def.h`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused(pub i32);
+
+/// Keeps OpenH264 from writing to standard error. The crate does so only once the encoder is initialised, which
+/// itself has warnings to write.
+///
+/// # Errors
+/// `Refused` with OpenH264's reason.
+pub fn silence(encoder: &mut Encoder) -> Result<(), Refused> {
+    let mut level: c_int = WELS_LOG_QUIET;
+    // SAFETY: the level is what the crate sets by itself later.
+    let api = unsafe { encoder.raw_api() };
+    // SAFETY: the option takes a pointer to an int, which it reads and does not keep; it may be set at any time.
+    let result = unsafe { api.set_option(ENCODER_OPTION_TRACE_LEVEL, from_mut(&mut level).cast()) };
+    check(result)
+}
 
 /// Sets the rate, in bits per second, of an encoder that has encoded a frame already (before that there is
 /// nothing to set: OpenH264 is initialised with the first frame).
@@ -61,6 +75,7 @@ mod tests {
     #[test]
     fn rate_goes_up_and_down_and_is_read_back() {
         let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), EncoderConfig::new()).unwrap();
+        assert_eq!(silence(&mut encoder), Ok(()));
         assert!(set_bitrate(&mut encoder, 500_000).is_err(), "nothing to set before the first frame");
         encoder.encode(&YUVBuffer::new(64, 48)).unwrap();
         for bits in [1_000_000, 300_000, 310_000, 4_000_000, 20_000] {
