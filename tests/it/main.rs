@@ -1,0 +1,3 @@
+//! What crosses modules, in one binary.
+
+mod camera;
