@@ -65,12 +65,11 @@ fn fill(
 
 /// Reads access units until the end.
 ///
-/// That an access unit is complete shows only when the next begins, one frame's time later. So when the pipe has
+/// That an access unit is complete shows only when the next begins, a frame's time later. So when the pipe has
 /// been quiet for `rest`, what is there is given out as complete. Should the rest of it come after all, the stream
 /// goes on at the next key frame, and no rest counts any more.
 pub(super) fn read_h264(mut pipe: impl Read + AsFd, rest: Duration, mailbox: &Mailbox<Queue>) {
-    let mut stream =
-        Stream { units: AccessUnits::default(), rest: Some(rest), pending: None, read: 0, given: 0 };
+    let mut stream = Stream::new(rest);
     let mut piece = vec![0; PIECE];
     while !mailbox.stopped() {
         let patience = stream.pending.and(stream.rest).unwrap_or(TICK);
@@ -103,33 +102,47 @@ struct Stream {
     read: u64,
     /// Access units so far.
     given: u64,
+    /// What [`AccessUnits::torn`] was when we last looked.
+    torn: u64,
 }
 
 impl Stream {
+    fn new(rest: Duration) -> Self {
+        Self { units: AccessUnits::default(), rest: Some(rest), pending: None, read: 0, given: 0, torn: 0 }
+    }
+
     fn goes_on(&mut self, piece: &[u8], now: Instant, mailbox: &Mailbox<Queue>) -> Result<(), End> {
-        let torn = self.units.torn();
         let unusable = |what: String| End::Unusable(not_h264(&what));
         self.read += piece.len() as u64;
         self.units.push(piece);
         while let Some(unit) = self.units.take_next().map_err(|error| unusable(error.to_string()))? {
+            // Before the access unit is queued: it may be the rest of the torn one, or refer to it.
+            self.look_for_tears(mailbox);
             mailbox.put(unit, self.pending.take().unwrap_or(now));
             self.given += 1;
         }
+        self.look_for_tears(mailbox);
         self.pending.get_or_insert(now);
-        if self.given > 0 {
-            if self.units.torn() > torn {
-                tracing::debug!("the camera command's stream is torn; waiting for a key frame");
-                self.rest = None;
-                mailbox.with(Queue::break_off);
-            }
-        } else if self.units.torn() >= START_WITHIN - 2 {
+        if self.given == 0 && self.torn >= START_WITHIN - 2 {
             return Err(unusable(format!("no start code in its first {} MiB", START_WITHIN >> 20)));
-        } else if self.read >= PICTURE_WITHIN {
+        }
+        if self.given == 0 && self.read >= PICTURE_WITHIN {
             let what =
                 format!("no picture with its parameter sets in its first {} MiB", PICTURE_WITHIN >> 20);
             return Err(unusable(what));
         }
         Ok(())
+    }
+
+    fn look_for_tears(&mut self, mailbox: &Mailbox<Queue>) {
+        let torn = self.units.torn();
+        // Before the first access unit it says only that we came in the middle of the stream.
+        if torn > self.torn && self.given > 0 {
+            tracing::debug!("the camera command's stream is torn; waiting for a key frame");
+            self.rest = None;
+            mailbox.with(Queue::break_off);
+        }
+        self.torn = torn;
     }
 
     fn rests(&mut self, mailbox: &Mailbox<Queue>) {

@@ -149,8 +149,8 @@ pub fn has_b_slice(data: &[u8]) -> bool {
     })
 }
 
-/// Whether a NAL unit that comes after a picture begins the next access unit (7.4.1.2.3).
-fn begins_access_unit(nal: &[u8]) -> bool {
+/// Whether a NAL unit that comes after a picture begins the next access unit (7.4.1.2.3). Its first two bytes tell.
+pub(super) fn begins_access_unit(nal: &[u8]) -> bool {
     match NalKind::of(nal) {
         NalKind::Slice | NalKind::IdrSlice => is_first_slice(nal),
         NalKind::Sei | NalKind::Sps | NalKind::Pps | NalKind::Delimiter | NalKind::Prefix => true,

@@ -92,6 +92,11 @@ impl Splitter {
         }
     }
 
+    /// What is there of the NAL unit in progress, if that is two bytes at least.
+    pub fn begun(&self) -> Option<&[u8]> {
+        (self.inside && self.buffer.len() >= 2).then_some(&self.buffer)
+    }
+
     /// The NAL unit in progress, taken as complete because the stream has ended or rests. If it goes on, a
     /// start code must be next; what else comes before one is counted by [`Splitter::stray`].
     pub fn flush(&mut self) -> Option<Bytes> {

@@ -2,7 +2,7 @@
 //! Not here: where the bytes come from, and how fast.
 
 use super::{
-    access_unit::Assembler,
+    access_unit::{Assembler, begins_access_unit},
     annexb::{Oversized, Splitter},
 };
 use crate::encode::Encoded;
@@ -20,7 +20,7 @@ impl AccessUnits {
         self.splitter.push(piece);
     }
 
-    /// The next complete access unit: one after which another has begun.
+    /// The next complete access unit: one after which the first bytes of another have come.
     ///
     /// # Errors
     /// A NAL unit is too long. Nothing sensible comes after that.
@@ -30,7 +30,9 @@ impl AccessUnits {
                 return Ok(Some(unit));
             }
         }
-        Ok(None)
+        // Not to wait until that NAL unit is complete saves a frame's time.
+        let begun = self.splitter.begun();
+        Ok(if begun.is_some_and(begins_access_unit) { self.assembler.flush() } else { None })
     }
 
     /// What is in progress, taken as complete because the stream has ended or rests: mostly one access unit. If
@@ -75,6 +77,18 @@ mod tests {
             units.extend(stream.flush());
             assert_eq!(units, whole(), "pieces of up to {largest}");
         }
+    }
+
+    #[test]
+    fn an_access_unit_is_complete_when_the_next_has_begun() {
+        let units = whole();
+        let mut stream = AccessUnits::default();
+        stream.push(&units[0].data);
+        stream.push(&[0, 0, 0, 1, 0x41]);
+        assert_eq!(stream.take_next(), Ok(None), "it may be a further slice");
+        stream.push(&[0x9a]);
+        assert_eq!(stream.take_next(), Ok(Some(units[0].clone())));
+        assert_eq!(stream.take_next(), Ok(None));
     }
 
     #[test]
