@@ -3,14 +3,17 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
-use pinhole::signal::{
-    Carrier, CarrierEvent, OFFLINE_STATUS, Outgoing,
-    mqtt::{self, MqttSettings, Secret},
+use pinhole::{
+    signal::{
+        Carrier, CarrierEvent, OFFLINE_STATUS, Outgoing,
+        mqtt::{self, MqttSettings, Secret},
+    },
+    tasks,
 };
-use tokio::time::timeout;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 
 use crate::{
-    broker_support::{IN, PATIENCE, STATUS, address, next_envelope, next_event, session},
+    broker_support::{IN, PATIENCE, RawClient, STATUS, address, next_envelope, next_event, session},
     mqtt_support::{Folder, Mosquitto, free_port, publish_with_mosquitto, subscribe_with_mosquitto},
 };
 
@@ -30,7 +33,8 @@ pub async fn next_down(carrier: &mut Carrier) -> String {
     }
 }
 
-async fn stop(carrier: Carrier) {
+/// Stops a carrier and waits for its end.
+pub async fn stop(carrier: Carrier) {
     drop(carrier.outgoing);
     timeout(PATIENCE, carrier.task).await.expect("the client ends").unwrap();
 }
@@ -204,15 +208,6 @@ async fn right_password_carries_and_a_wrong_one_is_told() {
 }
 
 #[tokio::test]
-async fn user_that_may_not_subscribe_is_told() {
-    let (port, folder) = (free_port(), Folder::new());
-    let _broker = guarded(port, &folder, "user cam\ntopic write #\n").await;
-    let mut carrier = start(with_password(port, "right"));
-    let reason = next_down(&mut carrier).await;
-    assert!(reason.contains(&format!("may not subscribe to {IN}")), "{reason}");
-}
-
-#[tokio::test]
 async fn name_that_does_not_exist_is_told() {
     let mut carrier = start(MqttSettings::new("mqtt://no-such-broker.invalid"));
     let reason = next_down(&mut carrier).await;
@@ -220,14 +215,83 @@ async fn name_that_does_not_exist_is_told() {
     stop(carrier).await;
 }
 
+/// A broker that says what mosquitto cannot be made to say: lets the client in, and answers its SUBSCRIBE with that
+/// code and what follows.
+async fn scripted(code: u8, follows: &'static [u8]) -> (Carrier, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let broker = tasks::spawn("scripted broker", async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut client = RawClient { stream, level: 5 };
+        assert_eq!(client.read().await.unwrap().0, 0x10);
+        client.write(&[0x20, 3, 0, 0, 0]).await;
+        let (kind, body) = client.read().await.unwrap();
+        assert_eq!(kind, 0x82);
+        client.write(&[&[0x90, 4, body[0], body[1], 0, code], follows].concat()).await;
+        while client.read().await.is_some() {}
+    });
+    (start(MqttSettings::new(format!("mqtt://127.0.0.1:{port}"))), broker)
+}
+
 #[tokio::test]
-async fn second_agent_with_the_same_id_is_told_of_to_the_first() {
+async fn user_that_may_not_subscribe_is_told() {
+    let (mut carrier, broker) = scripted(0x87, &[]).await;
+    let reason = next_down(&mut carrier).await;
+    assert!(reason.contains(&format!("may not subscribe to {IN}")), "{reason}");
+    broker.await.unwrap();
+}
+
+#[tokio::test]
+async fn client_whose_place_another_took_is_told() {
+    let (mut carrier, broker) = scripted(1, &[0xe0, 2, 0x8e, 0]).await;
+    // So soon after, the desk may never hear of the Up.
+    let reason = match next_event(&mut carrier).await {
+        CarrierEvent::Down { reason } => reason,
+        _ => next_down(&mut carrier).await,
+    };
+    assert!(reason.contains("another client with the id pinhole-abcdefghijkl2345"), "{reason}");
+    broker.await.unwrap();
+}
+
+#[tokio::test]
+async fn broker_that_cuts_every_connection_is_told_of_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut carrier = start(MqttSettings::new(format!("mqtt://127.0.0.1:{port}")));
+    for _ in 0..4 {
+        let (stream, _) = timeout(PATIENCE, listener.accept()).await.expect("another attempt").unwrap();
+        let mut client = RawClient { stream, level: 5 };
+        assert_eq!(client.read().await.unwrap().0, 0x10);
+    }
+    let reason = next_down(&mut carrier).await;
+    assert!(reason.contains("connection was lost"), "{reason}");
+    assert!(carrier.events.try_recv().is_err());
+    stop(carrier).await;
+}
+
+#[tokio::test]
+async fn desk_that_takes_nothing_does_not_stop_the_client() {
     let port = free_port();
     let _broker = Mosquitto::open(port).await;
-    let mut first = start(MqttSettings::new(format!("mqtt://127.0.0.1:{port}")));
-    assert_eq!(next_event(&mut first).await, CarrierEvent::Up);
-    let mut second = start(MqttSettings::new(format!("mqtt://127.0.0.1:{port}")));
-    assert_eq!(next_event(&mut second).await, CarrierEvent::Up);
-    let reason = next_down(&mut first).await;
-    assert!(reason.contains("pinhole-abcdefghijkl2345"), "{reason}");
+    let mut carrier = start(MqttSettings::new(format!("mqtt://127.0.0.1:{port}")));
+    assert_eq!(next_event(&mut carrier).await, CarrierEvent::Up);
+    let lines = ["x"; 1000].join("\n");
+    let folder = Folder::new();
+    let file = folder.write("lines", &lines);
+    let sent = tokio::process::Command::new("mosquitto_pub")
+        .args(["-p", &port.to_string(), "-q", "1", "-t", IN, "-l"])
+        .stdin(std::fs::File::open(file).unwrap())
+        .status()
+        .await;
+    assert!(sent.unwrap().success());
+    // It still carries the other way, and what it kept is what came first.
+    let mut status = subscribe_with_mosquitto(at(port), &["-t", STATUS]);
+    carrier.outgoing.send(Outgoing::Status(Bytes::from_static(b"alive"))).await.unwrap();
+    assert_eq!(status.line().await, "alive");
+    let mut kept = 0;
+    while let Ok(event) = carrier.events.try_recv() {
+        assert_eq!(event, CarrierEvent::Envelope(Bytes::from_static(b"x")));
+        kept += 1;
+    }
+    assert_eq!(kept, 256);
 }

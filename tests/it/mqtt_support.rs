@@ -4,13 +4,13 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{ExitStatus, Output, Stdio},
+    process::{Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use pinhole::tasks;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     time::timeout,
 };
@@ -125,8 +125,12 @@ impl Subscriber {
         line.expect("mosquitto_sub goes on")
     }
 
-    pub async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("mosquitto_sub ends").unwrap()
+    /// What it says on standard error until it ends.
+    pub async fn complaint(mut self) -> String {
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().expect("taken once");
+        timeout(PATIENCE, stderr.read_to_string(&mut said)).await.expect("mosquitto_sub ends").unwrap();
+        said
     }
 }
 

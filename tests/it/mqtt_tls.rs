@@ -7,13 +7,13 @@ use pinhole::signal::{
     mqtt::{self, MqttSettings},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     date_time_ymd,
 };
 
 use crate::{
     broker_support::{address, next_event},
-    mqtt::{assert_carries, next_down},
+    mqtt::{assert_carries, next_down, stop},
     mqtt_support::{Folder, Mosquitto, free_port},
 };
 
@@ -25,9 +25,13 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        Self::named("test authority")
+    }
+
+    fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self { folder: Folder::new(), issuer }
     }
@@ -86,6 +90,7 @@ async fn carries_over_tls_and_over_secure_websocket() {
         let settings = MqttSettings { ca: Some(authority.ca()), ..MqttSettings::new(url) };
         let mut carrier = mqtt::start(settings, address()).unwrap();
         assert_carries(&mut carrier, plain, &[]).await;
+        stop(carrier).await;
     }
 }
 
@@ -148,11 +153,16 @@ async fn certificate_for_another_name_is_told() {
 
 #[tokio::test]
 async fn unknown_authority_is_told() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let authority = Authority::new();
     let server = authority.issue("localhost", |_| {});
+    let other = Authority::named("another authority");
     let settings = MqttSettings { ca: Some(other.ca()), ..MqttSettings::new("") };
     let reason = down_reason(&authority, &server, settings).await;
     assert!(reason.contains("unknown authority"), "{reason}");
+    let renewed = Authority::new();
+    let settings = MqttSettings { ca: Some(renewed.ca()), ..MqttSettings::new("") };
+    let reason = down_reason(&authority, &server, settings).await;
+    assert!(reason.contains("another authority of the same name"), "{reason}");
 }
 
 #[tokio::test]

@@ -162,7 +162,8 @@ async fn foreign_names_and_methods_are_refused_but_health_is_told_to_all() {
     assert_eq!(get("/", "a b").await.status, 400);
     let health = get("/healthz", "evil.test").await;
     assert_eq!((health.status, &health.body[..]), (200, &b"ok\n"[..]));
-    let post = format!("POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", site.at);
+    let post =
+        format!("POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", site.at);
     assert_eq!(site.ask(&post).await.status, 405);
 }
 
