@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Extension, Router};
@@ -37,6 +37,8 @@ use crate::{
 const HEAD_MAX: usize = 16 * 1024;
 /// After a failed accept, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Failed accepts are logged once per so long.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// How long connections may take to end.
 const FAREWELL: Duration = Duration::from_millis(900);
 
@@ -54,6 +56,7 @@ pub(super) async fn run(
         kill: CancellationToken::new(),
     };
     let app = router(context.clone());
+    let (mut refused, mut warned) = (0_u64, None::<Instant>);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -68,7 +71,12 @@ pub(super) async fn run(
                 tasks::spawn("http connection", context.tracker.track_future(connection));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                refused += 1;
+                let now = clock::now();
+                if warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL) {
+                    warned = Some(now);
+                    tracing::warn!(%error, refused, "connections cannot be accepted (count since the start)");
+                }
                 clock::sleep(ACCEPT_PAUSE).await;
             }
         }

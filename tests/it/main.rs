@@ -1,5 +1,11 @@
-//! The integration tests, one binary: what crosses modules.
+//! What crosses modules, in one binary: the library against real programs and real sockets.
 
-mod peer;
-//! What crosses modules, in one binary.
+mod broker;
+mod broker_attacks;
+mod broker_support;
 mod camera;
+mod mqtt;
+mod mqtt_support;
+mod mqtt_tls;
+mod peer;
+mod web;

@@ -66,6 +66,7 @@ enum Phase {
 }
 
 /// What woke the task.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Woken {
     Stop,
     Late,

@@ -11,6 +11,7 @@ mod url;
 
 use std::{
     fmt, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -135,6 +136,9 @@ pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttEr
         }
         None
     };
+    if settings.password.is_some() && tls.is_none() && !is_this_machine(url.host()) {
+        tracing::warn!(broker = %url, "the password goes over the network unencrypted: use mqtts:// or wss://");
+    }
     let mut options = options(&settings, &url, &address);
     {
         let url = Arc::clone(&url);
@@ -146,6 +150,10 @@ pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttEr
     let client = client::Client::new(options, url, address, events_in, outgoing_out);
     let task = tasks::spawn("mqtt client", client.run());
     Ok(Carrier { name, events, outgoing, task })
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn options(settings: &MqttSettings, url: &BrokerUrl, address: &Address) -> MqttOptions {

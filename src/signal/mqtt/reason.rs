@@ -26,8 +26,13 @@ pub(super) fn of_connection(url: &BrokerUrl, client_id: &str, error: &Connection
     if let Some(fault) = find::<ConnectFault>(error) {
         return of_fault(url, fault);
     }
+    // The client crate does not name this one as a source.
+    let read = match error {
+        ConnectionError::MqttState(StateError::Deserialization(error)) => error as &(dyn Error + 'static),
+        error => error,
+    };
     // A broker that misses the client's certificate says so only after the handshake (TLS 1.3, RFC 8446, 4.4.2.4).
-    if let Some(tls) = find::<rustls::Error>(error) {
+    if let Some(tls) = find::<rustls::Error>(read) {
         return of_tls(url, tls);
     }
     let passing = |why: String| Failure::new(url, Kind::Passing, why);
@@ -41,7 +46,8 @@ pub(super) fn of_connection(url: &BrokerUrl, client_id: &str, error: &Connection
             passing("it no longer answers: the network between may be down".to_owned())
         }
         ConnectionError::MqttState(StateError::ConnectionAborted | StateError::Io(_))
-        | ConnectionError::Io(_) => passing("the connection was lost".to_owned()),
+        | ConnectionError::Io(_) => passing(lost()),
+        ConnectionError::MqttState(StateError::Deserialization(rumqttc::Error::Io(_))) => passing(lost()),
         ConnectionError::Timeout(_) => passing(
             "it took the connection but did not answer: check that the port is one for MQTT of this kind"
                 .to_owned(),
@@ -56,6 +62,10 @@ pub(super) fn of_connection(url: &BrokerUrl, client_id: &str, error: &Connection
         )),
         other => passing(other.to_string()),
     }
+}
+
+fn lost() -> String {
+    "the connection was lost: if this repeats, the broker's log may say why".to_owned()
 }
 
 fn of_websocket(url: &BrokerUrl, error: &str) -> Failure {
@@ -162,6 +172,12 @@ fn of_certificate(url: &BrokerUrl, error: &CertificateError) -> Failure {
         CertificateError::UnknownIssuer => (
             Kind::Passing,
             "its certificate was signed by an unknown authority: give that authority's certificate with `ca`".to_owned(),
+        ),
+        // Made anew, an authority often keeps its name, and then only the signature differs.
+        CertificateError::BadSignature => (
+            Kind::Passing,
+            "its certificate was signed by another authority of the same name: give the authority's newest certificate with `ca`"
+                .to_owned(),
         ),
         CertificateError::Revoked => {
             (Kind::Passing, "its certificate was revoked: renew it on the broker".to_owned())

@@ -131,7 +131,7 @@ fn retain_handling_and_retain_as_published_are_kept() {
     let mut bench = Bench::new(Limits::default());
     bench.state.publish_status(Bytes::from_static(b"1"));
     let viewer = bench.viewer("v");
-    let mut subscribe = |bench: &mut Bench, retain_handling| {
+    let subscribe = |bench: &mut Bench, retain_handling| {
         let filters = vec![Filter { retain_handling, retain_as_published: true, ..filter(STATUS) }];
         bench.handle(viewer, Request::Subscribe { packet_id: id(1), filters }).unwrap();
         bench.payloads(viewer).len()
