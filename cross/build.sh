@@ -7,7 +7,6 @@
 # environment:
 #   PINHOLE_CACHE      folder for the toolchain (default ~/.cache/pinhole; this uses its subfolder cross)
 #   CARGO_TARGET_DIR   folder for build results (default target/cross in the source tree)
-#   CROSS_MANIFEST     a Cargo.toml to build in place of this repository's
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -34,7 +33,8 @@ musl_crt() {
   done
 }
 
-args=(--release --target-dir "$TARGET_DIR" --manifest-path "${CROSS_MANIFEST:-$REPO/Cargo.toml}")
+cd "$REPO"
+args=(--release --target-dir "$TARGET_DIR")
 if ! compgen -G "$TOOLCHAIN/usr/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null; then
   # rustc accepts -Z in a stable release only when told so.
   export RUSTC_BOOTSTRAP=1

@@ -48,7 +48,7 @@ ensure_packages() {
   done
   [ ${#missing[@]} -eq 0 ] && return 0
   say "installing ${missing[*]}"
-  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600)
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0)
   as_root "${apt[@]}" update >&2 || die "apt-get update failed; the lines above say why"
   as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >&2 \
     || die "apt-get could not install ${missing[*]}; the lines above say why"
