@@ -81,6 +81,7 @@ type PhaseChange = (SessionId, Option<watch::Receiver<Phase>>);
 struct Running {
     commands: mpsc::Sender<Command>,
     abort: tokio::task::AbortHandle,
+    span: tracing::Span,
 }
 
 impl Reception {
@@ -198,8 +199,8 @@ impl Reception {
             out: self.out.clone(),
             phase,
         };
-        let task = tasks::spawn("session", session_task::run(context, offer, queue).instrument(span));
-        let running = Running { commands, abort: task.abort_handle() };
+        let task = tasks::spawn("session", session_task::run(context, offer, queue).instrument(span.clone()));
+        let running = Running { commands, abort: task.abort_handle(), span };
         self.sessions.insert(session, running);
         self.ended.push(Box::pin(async move { (session, task.await) }));
         self.phases.push(Box::pin(next_phase(session, phases)));
@@ -226,8 +227,11 @@ impl Reception {
     }
 
     fn clear_up(&mut self, session: SessionId, result: Result<(), tokio::task::JoinError>) {
-        self.sessions.remove(&session);
+        let ended = self.sessions.remove(&session);
         self.registry.finished(session);
+        if let Some(Running { span, .. }) = ended {
+            span.in_scope(|| tracing::info!("the viewer has left"));
+        }
         let Err(error) = result else { return };
         if error.is_panic() {
             tracing::error!(%error, "a session failed; the others go on");
@@ -240,8 +244,12 @@ impl Reception {
         let Some(mut phases) = phases else { return };
         let phase = *phases.borrow_and_update();
         self.registry.report(session, phase);
-        if let Some(viewer) = self.registry.viewers().iter().find(|shown| shown.session == session) {
-            tracing::info!(viewer = %viewer.viewer, camera = viewer.camera, ?phase, "viewer");
+        if let Some(Running { span, .. }) = self.sessions.get(&session) {
+            span.in_scope(|| match phase {
+                Phase::Unfinished => {}
+                Phase::Connected => tracing::info!("the viewer is connected"),
+                Phase::Lost => tracing::info!("nothing is heard of the viewer; it may come back"),
+            });
         }
         self.phases.push(Box::pin(next_phase(session, phases)));
     }

@@ -161,12 +161,13 @@ impl Connection {
         let handler = Arc::new(Handler::new(events.clone()));
         let guard = Guard::new(relays(servers));
         let peer = build(&addresses, servers, &format, &random, &guard, &handler, &events).await?;
+        let peer = ClosingPeer { peer: Some(peer), guard };
         let track = Arc::new(TrackLocalStaticRTP::new(track(&format, &random)));
-        peer.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await.map_err(RtcError::internal)?;
+        let local = Arc::clone(&track) as Arc<dyn TrackLocal>;
+        peer.get()?.add_track(local).await.map_err(RtcError::internal)?;
         let writer = FrameWriter::new(track, format.payload_type, random.ssrc, random.start);
         let sockets = addresses.len();
         let mid = offer.mid().to_owned();
-        let peer = ClosingPeer { peer: Some(peer), guard };
         let connection = Self { peer, handler, events, format, mid, sockets };
         let sdp = connection.negotiate(&offer).await?;
         Ok(Answered { connection, writer, sdp, events: receiver })

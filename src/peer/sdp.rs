@@ -122,7 +122,7 @@ impl Offer {
     }
 
     /// The crate's answer to [`Self::narrowed`] as the viewer gets it: each section of its offer answered in
-    /// its place, all but the video rejected.
+    /// its place, all but the video rejected, or inactive where the video has its transport from it.
     ///
     /// # Errors
     /// [`SdpError::Malformed`], when the answer has not exactly one section.
@@ -131,18 +131,42 @@ impl Offer {
         let [video] = answered.as_slice() else {
             return Err(SdpError::Malformed("the answer must have one section"));
         };
-        let mut sdp = String::with_capacity(answer.len() + 256);
+        let mut sdp = String::with_capacity(answer.len() + 512);
+        let carrier = self.carrier();
         for line in &session {
-            line_to(&mut sdp, format_args!("{line}"));
+            match carrier.and_then(|carrier| self.sections[carrier].attribute("mid")) {
+                Some(mid) if line.starts_with("a=group:BUNDLE") => {
+                    line_to(&mut sdp, format_args!("a=group:BUNDLE {mid} {}", self.mid()));
+                }
+                _ => line_to(&mut sdp, format_args!("{line}")),
+            }
         }
         for (index, section) in self.sections.iter().enumerate() {
             if index == self.video {
                 video.write(&mut sdp);
+            } else if Some(index) == carrier {
+                section.write_inactive(&mut sdp, video);
             } else {
                 section.write_rejected(&mut sdp);
             }
         }
         Ok(sdp)
+    }
+
+    /// The section whose transport the video section uses, when the viewer gathers for one alone: the first of
+    /// the bundle (RFC 8843, 7.1.1; the policy `max-bundle`). It must not be rejected, or Chromium takes no answer
+    /// to the video either.
+    fn carrier(&self) -> Option<usize> {
+        let video = &self.sections[self.video];
+        let bundle = attributes(&self.session, "group")
+            .filter_map(|group| group.strip_prefix("BUNDLE "))
+            .find(|mids| mids.split(' ').any(|mid| mid == self.mid()))?;
+        let first = bundle.split(' ').next()?;
+        let carrier = self.sections.iter().position(|section| section.attribute("mid") == Some(first))?;
+        let section = &self.sections[carrier];
+        let own_transport = video.attribute("ice-ufrag").filter(|_| !video.has("bundle-only"));
+        let shared = own_transport.is_none() || own_transport == section.attribute("ice-ufrag");
+        (carrier != self.video && shared && section.protocol.ends_with("RTP/SAVPF")).then_some(carrier)
     }
 
     /// A transport attribute of the video section. In a bundle it may stand in the first section alone
@@ -270,6 +294,28 @@ impl Section {
         }
     }
 
+    /// Open but idle, with the transport of `video`: the agent's answer for that.
+    fn write_inactive(&self, sdp: &mut String, video: &Section) {
+        let format = &self.formats[0];
+        line_to(sdp, format_args!("m={} 9 {} {format}", self.kind, self.protocol));
+        line_to(sdp, format_args!("c=IN IP4 0.0.0.0"));
+        line_to(sdp, format_args!("a=mid:{}", self.attribute("mid").unwrap_or_default()));
+        for name in ["rtpmap", "fmtp"] {
+            for value in self.for_payload(name, format) {
+                line_to(sdp, format_args!("a={name}:{format} {value}"));
+            }
+        }
+        line_to(sdp, format_args!("a=inactive"));
+        line_to(sdp, format_args!("a=rtcp-mux"));
+        for name in ["setup", "ice-ufrag", "ice-pwd", "candidate"] {
+            for line in video.attributes(name).map(|value| format!("a={name}:{value}")) {
+                if !is_second_component(&line) {
+                    line_to(sdp, format_args!("{line}"));
+                }
+            }
+        }
+    }
+
     /// RFC 9429, 5.3.1: port 0. The `mid` stays for correlation, and Firefox insists on a `c=` line.
     fn write_rejected(&self, sdp: &mut String) {
         line_to(sdp, format_args!("m={} 0 {} {}", self.kind, self.protocol, self.formats[0]));
@@ -390,7 +436,7 @@ mod tests {
 
     fn section(first: &str, mid: &str, rest: &str) -> String {
         format!(
-            "m={first}\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789abcdef01234567\r\n\
+            "m={first}\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abc{mid}\r\na=ice-pwd:0123456789abcdef01234567\r\n\
              a=ice-options:trickle\r\na=fingerprint:sha-256 {FINGERPRINT}\r\na=setup:actpass\r\na=mid:{mid}\r\n{rest}"
         )
     }
@@ -491,7 +537,17 @@ mod tests {
         let offer = Offer::parse(&offer(&[audio, bundled])).unwrap();
         let narrowed = offer.narrowed(&offer.formats()[0]);
         assert!(narrowed.contains("m=video 9 "));
-        assert!(narrowed.contains("a=ice-ufrag:abcd\r\n") && narrowed.contains("a=setup:actpass\r\n"));
+        assert!(narrowed.contains("a=ice-ufrag:abc0\r\n") && narrowed.contains("a=setup:actpass\r\n"));
+
+        let answer = "v=0\r\na=group:BUNDLE 1\r\nm=video 9 UDP/TLS/RTP/SAVPF 109 114\r\na=mid:1\r\n\
+                      a=setup:active\r\na=ice-ufrag:ours\r\na=ice-pwd:secret\r\na=sendonly\r\n";
+        let complete = offer.complete(answer).unwrap();
+        assert!(complete.contains("a=group:BUNDLE 0 1\r\n"));
+        let (_, sections) = split(&complete).unwrap();
+        let [audio, video] = sections.as_slice() else { panic!("two sections: {complete}") };
+        assert_eq!((audio.port.as_str(), video.port.as_str()), ("9", "9"));
+        assert!(audio.has("inactive") && audio.has("rtcp-mux"));
+        assert_eq!(audio.attribute("ice-ufrag"), Some("ours"));
     }
 
     #[test]

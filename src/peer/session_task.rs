@@ -140,11 +140,14 @@ impl Link {
                 outputs.extend(session.handle(clock::now(), input));
             }
         }
-        self.context.phase.send_if_modified(|phase| {
-            let changed = *phase != session.phase();
-            *phase = session.phase();
-            changed
-        });
+        // Its end is reported by the end of the task.
+        if !session.is_over() {
+            self.context.phase.send_if_modified(|phase| {
+                let changed = *phase != session.phase();
+                *phase = session.phase();
+                changed
+            });
+        }
     }
 
     async fn do_one(&mut self, output: Output) -> Option<Input> {
