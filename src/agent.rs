@@ -173,7 +173,7 @@ fn web_settings(config: &Config) -> WebSettings {
         let host = rest.split(['/', '?']).next()?;
         Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
     });
-    WebSettings { names: name.into_iter().collect(), ..WebSettings::default() }
+    WebSettings { names: config.web.names.iter().cloned().chain(name).collect(), ..WebSettings::default() }
 }
 
 /// IPv6 and IPv4 together, or IPv4 alone where the kernel has no IPv6.

@@ -69,6 +69,8 @@ pub struct WebConfig {
     pub listen: Listen,
     /// Where the page can be reached from elsewhere, when it is served there too: a further link is printed for it.
     pub page_url: Option<String>,
+    /// Host names under which the page may be opened, besides those that only a local network knows.
+    pub names: Vec<String>,
 }
 
 /// Where to listen.
@@ -170,6 +172,7 @@ impl Config {
                     None => Listen::Everywhere(DEFAULT_PORT),
                 },
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
+                names: raw.web.names,
             },
             broker: broker(args, raw.broker, folder)?,
             webrtc: WebRtcConfig {

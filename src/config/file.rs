@@ -38,6 +38,7 @@ pub struct RawCamera {
 pub struct RawWeb {
     pub listen: Option<String>,
     pub page_url: Option<String>,
+    pub names: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -117,7 +117,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
     assert_eq!(refusal("nmae = \"x\""), "pinhole.toml, line 1: unknown key `nmae`: did you mean `name`?");
     assert_eq!(
         refusal("[web]\nzzzzzzzz = 1"),
-        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url"
+        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names"
     );
     assert_eq!(
         refusal("[[camera]]\nsorce = \"auto\""),

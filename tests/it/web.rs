@@ -43,7 +43,7 @@ impl Site {
         let listener = web::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let at = listener.local_addr().unwrap();
         let cancel = CancellationToken::new();
-        let task = web::serve(listener, settings, broker, cancel.clone());
+        let task = web::serve(listener, settings, Some(broker), cancel.clone());
         Self { at, carrier, cancel, task }
     }
 

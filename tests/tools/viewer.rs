@@ -80,7 +80,7 @@ async fn run(arguments: &[String]) -> Result<serde_json::Value> {
     };
     let started = clock::now();
     let address = local_address(&broker)?;
-    let mut peer = Viewer::at(&address).await;
+    let mut peer = Viewer::guarded(&address).await;
     let offer = Offer {
         camera: welcome.cameras.first().context("the device has no camera")?.id.clone(),
         sdp: peer.offer().await,

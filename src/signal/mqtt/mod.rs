@@ -105,7 +105,7 @@ pub enum MqttError {
     )]
     KeyPair { certificate: PathBuf, key: PathBuf, source: rustls::Error },
     #[error(
-        "this system has no certificate authorities to check the broker with: install the package ca-certificates, or give the broker's authority with `ca`"
+        "this system has no certificate authorities to check the broker with: install the package ca-certificates, or give the broker's authority with `ca_file`"
     )]
     NoSystemRoots,
     #[error("TLS cannot be set up: {0}")]
@@ -127,8 +127,8 @@ pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttEr
         Some(tls::configure(&settings)?)
     } else {
         let option = match (&settings.ca, &settings.client_cert) {
-            (Some(_), _) => Some("ca"),
-            (None, Some(_)) => Some("client_cert"),
+            (Some(_), _) => Some("ca_file"),
+            (None, Some(_)) => Some("cert_file"),
             (None, None) => None,
         };
         if let Some(option) = option {
@@ -226,7 +226,7 @@ mod tests {
     fn tls_options_without_tls_are_refused() {
         let ca = Some(PathBuf::from("/etc/hostname"));
         let message = start_error(MqttSettings { ca, ..MqttSettings::new("mqtt://b") });
-        assert!(message.starts_with("`ca` is for mqtts:// and wss://"), "{message}");
+        assert!(message.starts_with("`ca_file` is for mqtts:// and wss://"), "{message}");
     }
 
     #[test]

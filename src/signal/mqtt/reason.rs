@@ -132,7 +132,7 @@ fn of_tls(url: &BrokerUrl, error: &rustls::Error) -> Failure {
 fn of_alert(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
-            "it wants a client certificate: give one with `client_cert` and `client_key`".to_owned()
+            "it wants a client certificate: give one with `cert_file` and `key_file`".to_owned()
         }
         AlertDescription::UnknownCA
         | AlertDescription::BadCertificate
@@ -146,7 +146,7 @@ fn of_alert(alert: AlertDescription) -> String {
             )
         }
         AlertDescription::HandshakeFailure => {
-            "it refused the TLS handshake: it may want a client certificate (`client_cert`, `client_key`)"
+            "it refused the TLS handshake: it may want a client certificate (`cert_file`, `key_file`)"
                 .to_owned()
         }
         other => format!("it refused the TLS handshake ({other:?})"),
@@ -171,12 +171,12 @@ fn of_certificate(url: &BrokerUrl, error: &CertificateError) -> Failure {
         ),
         CertificateError::UnknownIssuer => (
             Kind::Passing,
-            "its certificate was signed by an unknown authority: give that authority's certificate with `ca`".to_owned(),
+            "its certificate was signed by an unknown authority: give that authority's certificate with `ca_file`".to_owned(),
         ),
         // Made anew, an authority often keeps its name, and then only the signature differs.
         CertificateError::BadSignature => (
             Kind::Passing,
-            "its certificate was signed by another authority of the same name: give the authority's newest certificate with `ca`"
+            "its certificate was signed by another authority of the same name: give the authority's newest certificate with `ca_file`"
                 .to_owned(),
         ),
         CertificateError::Revoked => {

@@ -29,7 +29,11 @@ pub struct AccessUnit {
     pub nal_types: Vec<u8>,
     /// Bytes of the longest NAL unit.
     pub longest: usize,
+    /// The NAL units with four-byte start codes, for a decoder. Packets must come in order and whole.
+    pub annex_b: Vec<u8>,
 }
+
+const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 pub struct Viewer {
     peer: Arc<dyn PeerConnection>,
@@ -150,12 +154,17 @@ impl Viewer {
                     if payload[1] & 0x80 != 0 {
                         fragmented = 1;
                         unit.nal_types.push(payload[1] & 0x1f);
+                        unit.annex_b.extend(START_CODE);
+                        unit.annex_b.push(payload[0] & 0xe0 | payload[1] & 0x1f);
                     }
+                    unit.annex_b.extend(&payload[2..]);
                     fragmented += payload.len() - 2;
                     unit.longest = unit.longest.max(fragmented);
                 }
                 kind => {
                     unit.nal_types.push(kind);
+                    unit.annex_b.extend(START_CODE);
+                    unit.annex_b.extend(payload);
                     unit.longest = unit.longest.max(payload.len());
                 }
             }
@@ -182,6 +191,8 @@ fn read_aggregate(mut rest: &[u8], unit: &mut AccessUnit) {
     while rest.len() > 2 {
         let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
         unit.nal_types.push(rest[2] & 0x1f);
+        unit.annex_b.extend(START_CODE);
+        unit.annex_b.extend(&rest[2..2 + length]);
         unit.longest = unit.longest.max(length);
         rest = &rest[2 + length..];
     }
