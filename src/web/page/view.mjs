@@ -270,6 +270,6 @@ export function fileName(name, date) {
   const two = (number) => String(number).padStart(2, '0');
   const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join('-');
   const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join('-');
-  const safe = name.replace(/[^\p{L}\p{N} ._-]+/gu, ' ').trim() || 'camera';
+  const safe = name.replace(/[^\p{L}\p{N}._-]+/gu, ' ').trim() || 'camera';
   return `${safe} ${day} ${time}.jpg`;
 }
