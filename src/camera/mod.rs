@@ -8,6 +8,14 @@ pub mod replay;
 pub mod synthetic;
 pub mod v4l2;
 
+mod child;
+mod devices;
+mod mailbox;
+mod pipe;
+mod spec;
+
+pub use spec::{Spec, parse};
+
 use std::time::{Duration, Instant};
 
 /// How a frame's bytes are laid out.
@@ -58,6 +66,19 @@ pub struct VideoFormat {
     /// Bytes from one row of the first plane to the next (0 for `H264`).
     pub stride: u32,
     pub rate: FrameRate,
+}
+
+impl VideoFormat {
+    /// Bytes of a whole frame, rows padded to the stride; 0 for `H264`, whose frames differ. The chroma rows
+    /// of `I420` are padded to half the stride, as V4L2 lays them out.
+    pub fn frame_bytes(&self) -> usize {
+        let luma = self.stride as usize * self.height as usize;
+        match self.pixel {
+            PixelFormat::Yuyv => luma,
+            PixelFormat::Nv12 | PixelFormat::I420 => luma + luma / 2,
+            PixelFormat::H264 => 0,
+        }
+    }
 }
 
 /// What the configuration asks of a camera. A camera gives the nearest it has, or refuses.

@@ -1,0 +1,111 @@
+//! Which capture devices there are, and who uses one: what `/dev` and `/proc` tell. Not here: capturing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use v4l::{Device, video::Capture};
+
+use super::negotiate::{self, FourCc};
+use crate::sys::video;
+
+/// A video node that can capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub path: PathBuf,
+    /// The device's name for people.
+    pub card: String,
+}
+
+/// Image processors, not cameras, though their nodes say that they capture: those give back what a program
+/// puts in. Raspberry Pi OS has them on each board, camera or not.
+const PROCESSORS: [&str; 2] = ["bcm2835-isp", "pispbe"];
+
+/// The devices that can capture, those with a format that can be used first, then by number. A device that may
+/// not be opened is logged and left out.
+pub fn capture_devices() -> Vec<Found> {
+    let mut found: Vec<_> = video_nodes().into_iter().filter_map(look_at).collect();
+    // The sort is stable, so the numbers' order stays.
+    found.sort_by_key(|(_, usable)| !usable);
+    found.into_iter().map(|(found, _)| found).collect()
+}
+
+/// ` by NAME (pid N)` for another process that has the device open, as far as `/proc` lets us see; else empty.
+pub(super) fn holder(path: &Path) -> String {
+    let Ok(device) = path.canonicalize() else { return String::new() };
+    let numbers = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(numbers);
+    let us = std::process::id();
+    for pid in processes.filter(|pid| *pid != us) {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        if descriptors.filter_map(|entry| entry.path().read_link().ok()).any(|open| open == device) {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            return format!(" by {} (pid {pid})", name.trim());
+        }
+    }
+    String::new()
+}
+
+/// What to do where there is no camera at a path.
+pub(super) fn remedy_for_missing() -> String {
+    let found = capture_devices();
+    if found.is_empty() {
+        return "no camera is plugged in; plug one in, or use --camera synthetic".to_owned();
+    }
+    let list: Vec<_> =
+        found.iter().map(|Found { path, card }| format!("{} ({card})", path.display())).collect();
+    format!("there is {}; choose one with --camera", list.join(", "))
+}
+
+fn video_nodes() -> Vec<PathBuf> {
+    let number = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_prefix("video")?.parse::<u32>().ok()
+    };
+    let mut numbers: Vec<_> =
+        fs::read_dir("/dev").into_iter().flatten().flatten().filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers.into_iter().map(|number| PathBuf::from(format!("/dev/video{number}"))).collect()
+}
+
+/// The device, if it can capture, and whether in a format that can be used.
+fn look_at(path: PathBuf) -> Option<(Found, bool)> {
+    let capability = Device::with_path(&path).and_then(|device| {
+        video::close_on_exec(&device)?;
+        Ok((video::capability(&device)?, device))
+    });
+    let (capability, device) = match capability {
+        Ok(opened) => opened,
+        Err(reason) => {
+            tracing::warn!(device = %path.display(), %reason, "cannot look at a video device");
+            return None;
+        }
+    };
+    if !(capability.captures() && capability.streams()) || PROCESSORS.contains(&capability.driver.as_str()) {
+        return None;
+    }
+    let formats = device.enum_formats().unwrap_or_default();
+    let usable = formats.iter().any(|format| negotiate::pixel_format(FourCc(format.fourcc.repr)).is_some());
+    Some((Found { path, card: capability.card }, usable))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_process_that_has_a_file_open() {
+        use std::process::{Command, Stdio};
+        let path = std::env::temp_dir().join(format!("pinhole-held-{}", std::process::id()));
+        let file = fs::File::create(&path).unwrap();
+        assert_eq!(holder(&path), "", "held by ourselves only");
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::from(file)).spawn().unwrap();
+        // The child has the file from its first instruction on, under its new name from exec on.
+        let by = holder(&path);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(by, format!(" by cat (pid {})", child.id()));
+    }
+}
