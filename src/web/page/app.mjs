@@ -19,6 +19,7 @@ class App {
       retry: () => this.event({ type: 'retry' }),
       choose: (d, camera) => this.choose(d, camera),
       forget: (d) => this.forget(d),
+      firstFrame: () => this.event({ type: 'frames', fresh: true }),
     });
     this.connection = new Connection({
       name: viewerName(window.navigator.userAgent, window.navigator.maxTouchPoints),
@@ -40,14 +41,14 @@ class App {
     try {
       const link = parseLink(fragment);
       this.start({ link, camera: this.store.find(link.d) });
-    } catch {
-      this.start({ badLink: true });
+    } catch (error) {
+      this.start({ badLink: true, newer: error.message === 'version' });
     }
   }
 
-  start({ camera = null, link = null, badLink = false }) {
+  start({ camera = null, link = null, badLink = false, newer = false }) {
     this.view.clear();
-    this.event({ type: 'start', camera, link, badLink, h264: decodesH264(this.window.RTCRtpReceiver) });
+    this.event({ type: 'start', camera, link, badLink, newer, h264: decodesH264(this.window.RTCRtpReceiver) });
   }
 
   event(event) {
@@ -64,16 +65,18 @@ class App {
   show() {
     const { show, camera, link, detail } = this.state;
     const from = link ?? camera;
-    const part = camera?.cameras.find(({ id }) => id === camera.chosen);
-    const name = [camera?.name || 'the camera', camera?.cameras.length > 1 ? part?.name : null].filter(Boolean).join(' · ');
+    // The parts of a device with several cameras have names of their own; the first is what it shows unasked.
+    const parts = camera?.cameras.length > 1 ? camera.cameras : [];
+    const part = parts.find(({ id }) => id === camera.chosen) ?? parts[0];
+    const name = [camera?.name || 'the camera', part?.name].filter(Boolean).join(' · ');
     const about = {
       name,
       host: from ? new URL(brokerUrl(from.b, this.window.location)).host : '',
       ownBroker: !from?.b,
       detail,
-      known: Boolean(camera),
+      known: Boolean(camera?.name),
       cameras: this.store.cameras,
-      current: camera ? { d: camera.d, camera: camera.chosen ?? '' } : null,
+      current: camera ? { d: camera.d, camera: part?.id ?? '' } : null,
     };
     // Frames are counted twice a second; what is on the screen changes seldom.
     const shown = JSON.stringify([show, about]);

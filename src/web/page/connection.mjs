@@ -41,6 +41,8 @@ export class Connection {
         return this.closeBroker();
       case 'pair':
         return this.pair(effect);
+      case 'pair-again':
+        return this.broker?.publish(this.topics.in, this.pairing.request());
       case 'open-session':
         return this.openSession(effect);
       case 'hello':
@@ -117,8 +119,7 @@ export class Connection {
   }
 
   received({ type, body }) {
-    if (type === 'candidate') return this.on.event({ type, body });
-    if (['welcome', 'answer', 'error', 'bye'].includes(type) && body) this.on.event({ type, body });
+    if (['welcome', 'answer', 'candidate', 'error', 'bye'].includes(type)) this.on.event({ type, body });
   }
 
   // ---- pairing
@@ -132,11 +133,17 @@ export class Connection {
 
   finishPairing(text) {
     const result = this.pairing.finish(text);
-    if (!result) return this.on.event({ type: 'pair-forged' });
+    if (!result) {
+      const { refusal } = this.pairing;
+      return this.on.event(refusal ? { type: 'pair-refused', body: refusal } : { type: 'pair-forged' });
+    }
     this.endPairing();
     const { d, r, b } = this.link;
     const { k, kv, role, name } = result;
-    this.on.event({ type: 'paired', camera: { d, r, b: b ?? null, k, kv: toBase64url(kv), role, name, cameras: [], chosen: '', ice: null } });
+    this.on.event({
+      type: 'paired',
+      camera: { d, r, b: b ?? null, k, kv: toBase64url(kv), role, viewer: name, name: '', cameras: [], chosen: '', ice: null },
+    });
   }
 
   endPairing() {

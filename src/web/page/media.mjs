@@ -4,7 +4,7 @@ import { h264First } from './browser.mjs';
 
 export class Media {
   /**
-   * `on` is {track(stream), candidate(init | null), state('connected' | 'disconnected' | 'failed'), failed(reason)};
+   * `on` is {track(stream), candidate(body), state('connected' | 'disconnected' | 'failed'), failed(reason)};
    * nothing is called after `close`.
    */
   constructor(iceServers, on) {
@@ -24,7 +24,7 @@ export class Media {
       this.tell('track', streams[0] ?? new MediaStream([track]));
     };
     this.pc.onicecandidate = ({ candidate }) => {
-      if (!candidate) return this.tell('candidate', null);
+      if (!candidate) return this.tell('candidate', { candidate: null });
       // An empty candidate only ends one generation; the null that follows says the same.
       if (candidate.candidate) this.tell('candidate', plain(candidate));
     };
@@ -64,9 +64,10 @@ export class Media {
       this.early.push(candidate);
       return;
     }
-    if (!candidate) return;
+    if (!candidate.candidate) return;
     try {
-      await this.pc.addIceCandidate(candidate);
+      const nowhere = candidate.sdpMid == null && candidate.sdpMLineIndex == null;
+      await this.pc.addIceCandidate(nowhere ? { ...candidate, sdpMLineIndex: 0 } : candidate);
     } catch {
       // Of another generation, or of a kind this browser does not know.
     }

@@ -4,7 +4,7 @@
 // `show` is what the person sees (the names are listed in words.mjs), `broker` is the way to the device, `peer` is how
 // far one session with it has come:
 //   none → pairing → none → hello → offered → answered → connected ⇄ restarting
-//                           (hello is left out while stored ICE servers are fresh)
+//                           (while stored ICE servers are fresh, the offer does not wait for hello's answer)
 //   connected → lost: the media path broke while the broker was away; waits for the broker.
 
 /** Milliseconds. */
@@ -15,8 +15,12 @@ export const TIMES = {
   pair: 6_000,
   /** The same, where a stored key can be tried instead. */
   pairWithKey: 3_000,
-  /** For the answer to `hello` or `offer`; asked twice before giving up. */
+  /** When the request is sent again: the answer may have been lost. */
+  pairAgain: 2_500,
+  /** For the answer to `hello`, which comes at once; asked twice before giving up. */
   answer: 3_000,
+  /** For the answer to `offer`, which waits for the camera's first picture. */
+  offer: 10_000,
   /** From the answer to a media path. The device gives up after 10 s. */
   ice: 12_000,
   /** For an ICE restart; then a new session is tried. */
@@ -40,7 +44,10 @@ const BACKOFF_LAST_MS = 15_000;
 const LASTING = new Set(['unreachable', 'no-picture', 'busy', 'no-camera', 'privacy', 'no-answer', 'failed']);
 
 /** Where only the person can go on. */
-const FINAL = new Set(['no-link', 'bad-link', 'no-h264', 'link-used', 'pairing-failed', 'forbidden', 'codec', 'revoked', 'replaced', 'idle']);
+const FINAL = new Set([
+  'no-link', 'bad-link', 'newer-link', 'no-h264', 'link-used', 'pair-refused', 'pairing-failed', 'forbidden', 'codec', 'revoked', 'replaced',
+  'idle',
+]);
 
 /** Before the first event. */
 export function initial() {
@@ -64,8 +71,8 @@ export function initial() {
     unanswered: 0,
     /** A session was tried and the timer `retry` runs. */
     waiting: false,
-    /** This session began with stored ICE servers, without asking who the device is. */
-    usedStored: false,
+    /** The device has answered in this session. */
+    greeted: false,
     /** Something answered the pairing request that the link's device did not send. */
     forged: false,
     /** A picture has been seen since the start. */
@@ -104,12 +111,12 @@ class Machine {
 
   // ---- events: the person and the browser
 
-  /** {camera, link, badLink, h264}: the page was opened, or another camera was chosen. */
-  on_start({ camera = null, link = null, badLink = false, h264 = true }) {
+  /** {camera, link, badLink, newer, h264}: the page was opened, or another camera was chosen. */
+  on_start({ camera = null, link = null, badLink = false, newer = false, h264 = true }) {
     this.closePeer('closed');
     this.closeBroker();
     this.state = { ...initial(), camera, link };
-    if (badLink) return this.stop('bad-link');
+    if (badLink) return this.stop(newer ? 'newer-link' : 'bad-link');
     if (!camera && !link) return this.stop('no-link');
     if (!h264) return this.stop('no-h264');
     this.connectBroker();
@@ -118,7 +125,7 @@ class Machine {
   /** The person asks to try again. */
   on_retry() {
     const s = this.state;
-    if (s.show === 'no-link' || s.show === 'bad-link' || s.show === 'no-h264') return;
+    if (['no-link', 'bad-link', 'newer-link', 'no-h264'].includes(s.show)) return;
     s.failures = 0;
     s.brokerFailures = 0;
     s.unanswered = 0;
@@ -192,11 +199,16 @@ class Machine {
   on_paired({ camera }) {
     const s = this.state;
     if (s.peer !== 'pairing') return;
-    this.cancel('pair');
+    this.cancel('pair', 'pair-again');
     s.camera = camera;
     s.link = null;
     s.peer = 'none';
     this.begin();
+  }
+
+  /** {body}: the device knows the link, but cannot pair. */
+  on_pair_refused({ body: { message } }) {
+    if (this.state.peer === 'pairing') this.stop('pair-refused', message);
   }
 
   /** Something answered the pairing request that was not sealed with the link's secret. Anybody can send that. */
@@ -215,7 +227,10 @@ class Machine {
       ice: { servers: body.ice_servers ?? [], until: this.env.now + 1000 * (body.ice_expires_s ?? 0) },
     };
     this.effect('store', { camera: s.camera });
+    s.unanswered = 0;
+    s.greeted = true;
     if (s.peer === 'hello') this.offer();
+    if (s.peer === 'offered') this.timer('answer', TIMES.offer);
   }
 
   /** {body}: the device's SDP. */
@@ -289,15 +304,10 @@ class Machine {
   on_media_connected() {
     const s = this.state;
     if (s.peer !== 'answered' && s.peer !== 'restarting' && s.peer !== 'lost') return;
-    const first = s.peer === 'answered';
+    if (s.peer === 'answered') this.progress('starting');
     s.peer = 'connected';
     s.lastFrame = this.env.now;
     this.cancel('ice', 'restart');
-    if (first) {
-      this.progress('starting');
-      // With stored ICE servers nothing has been asked yet: learn what changed, now that nothing waits for it.
-      if (s.usedStored) this.effect('hello', {});
-    }
   }
 
   /** No packets for some seconds; the browser may still recover alone. */
@@ -353,6 +363,9 @@ class Machine {
         return this.deviceGone('unknown');
       case 'pair':
         return this.pairingUnanswered();
+      case 'pair-again':
+        if (s.peer === 'pairing') this.effect('pair-again', {});
+        return;
       case 'answer':
         return this.requestUnanswered();
       case 'ice':
@@ -406,15 +419,18 @@ class Machine {
       this.progress('pairing');
       this.effect('pair', { link: s.link, nd: s.nd });
       this.timer('pair', s.camera ? TIMES.pairWithKey : TIMES.pair);
+      this.timer('pair-again', TIMES.pairAgain);
       return;
     }
     s.suspect = false;
     s.playingSince = null;
     this.effect('open-session', { camera: s.camera, nd: s.nd });
     this.progress('asking');
-    s.usedStored = Boolean(s.camera.ice) && s.camera.ice.until > this.env.now;
-    if (s.usedStored) return this.offer();
+    s.greeted = false;
     s.peer = 'hello';
+    // The offer need not wait for ICE servers that are known. `hello` still asks what changed, and whether anybody is
+    // there: its answer does not wait for the camera.
+    if (s.camera.ice && s.camera.ice.until > this.env.now) this.offer();
     this.effect('hello', {});
     this.timer('answer', TIMES.answer);
   }
@@ -422,16 +438,13 @@ class Machine {
   offer() {
     const s = this.state;
     s.peer = 'offered';
-    this.progress('asking');
     this.effect('offer', { camera: s.camera.chosen ?? '', iceServers: s.camera.ice.servers });
-    this.timer('answer', TIMES.answer);
   }
 
   pairingUnanswered() {
     const s = this.state;
     if (s.peer !== 'pairing') return;
-    s.peer = 'none';
-    this.effect('close-peer', { bye: null });
+    this.closePeer(null);
     if (s.camera) {
       // The link is used up, but this browser has a key for the same device already.
       s.link = null;
@@ -444,6 +457,7 @@ class Machine {
   requestUnanswered() {
     const s = this.state;
     if (s.peer !== 'hello' && s.peer !== 'offered') return;
+    if (s.greeted) return this.fail('no-picture', {});
     s.unanswered += 1;
     if (s.unanswered < 2) {
       this.closePeer(null);
@@ -520,7 +534,7 @@ class Machine {
     const s = this.state;
     if (s.peer !== 'none') this.effect('close-peer', { bye });
     s.peer = 'none';
-    this.cancel('pair', 'answer', 'ice', 'restart');
+    this.cancel('pair', 'pair-again', 'answer', 'ice', 'restart');
   }
 
   mediaIsUp() {

@@ -7,7 +7,7 @@ const UNUSED_MS = 3_000;
 const JPEG_QUALITY = 0.92;
 
 export class View {
-  /** `on` is {retry, forget(d), choose(d, cameraId)}. */
+  /** `on` is {retry, forget(d), choose(d, cameraId), firstFrame}; the last comes once for each stream. */
   constructor(document, on) {
     this.document = document;
     this.root = document.documentElement;
@@ -28,7 +28,7 @@ export class View {
     this.about = about;
     const said = words(state, about);
     // A picture that has been seen stays while it is fetched anew.
-    const picture = said.quiet && this.hasPicture();
+    const picture = said.quiet && (state === 'playing' || this.hasPicture());
     this.root.dataset.state = state;
     this.flag('picture', picture);
     this.flag('known', about.known);
@@ -45,7 +45,6 @@ export class View {
     this.el('note').hidden = !picture || state === 'playing';
     this.text('name-text', about.known ? about.name : 'pinhole');
     this.document.title = about.known ? `${about.name} – pinhole` : 'pinhole';
-    if (state !== 'playing') this.needsPlay(false);
     this.announce(state === 'playing' ? `${about.name}: live` : `${said.title}. ${said.text}`);
     this.list();
     this.used();
@@ -62,9 +61,9 @@ export class View {
   async stream(stream) {
     this.hold();
     this.video.srcObject = stream;
+    this.video.requestVideoFrameCallback?.(() => this.on.firstFrame());
     try {
       await this.video.play();
-      this.needsPlay(false);
     } catch (error) {
       // AbortError only says that another stream came meanwhile.
       if (error.name === 'NotAllowedError') this.needsPlay(true);
@@ -125,7 +124,7 @@ export class View {
   list() {
     const { cameras, current } = this.about;
     const rows = cameras.flatMap((device) => {
-      const parts = device.cameras?.length > 1 ? device.cameras : [{ id: device.chosen ?? '', name: '' }];
+      const parts = device.cameras?.length > 1 ? device.cameras : [{ id: '', name: '' }];
       return parts.map((camera, at) => this.row(device, camera, at === 0, current));
     });
     this.el('list').replaceChildren(...rows);
@@ -168,7 +167,8 @@ export class View {
     click('forget', () => this.openCameras());
     click('other', () => this.openCameras());
     click('name', () => this.openCameras());
-    click('play', () => this.video.play().then(() => this.needsPlay(false), () => {}));
+    click('play', () => this.video.play().catch(() => {}));
+    this.video.addEventListener('playing', () => this.needsPlay(false));
     click('stats-button', () => this.toggleStats());
     click('snapshot', () => this.snapshot());
     click('pip', () => this.togglePip());
@@ -270,6 +270,6 @@ export function fileName(name, date) {
   const two = (number) => String(number).padStart(2, '0');
   const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join('-');
   const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join('-');
-  const safe = name.replace(/[^\p{L}\p{N} ._-]+/gu, ' ').trim() || 'camera';
+  const safe = name.replace(/[^\p{L}\p{N}._-]+/gu, ' ').trim() || 'camera';
   return `${safe} ${day} ${time}.jpg`;
 }

@@ -39,6 +39,10 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
       return say('No camera yet', HOW_TO_GET_A_LINK);
     case 'bad-link':
       return say('This link is not complete', 'Part of it seems to be missing. Copy the whole link, or scan the code again.');
+    case 'newer-link':
+      return say('This link is from a newer pinhole', 'Open it on the page of the device that made it, or update this page.');
+    case 'pair-refused':
+      return say('The device cannot pair at the moment', `It knows this link but cannot use it.${reason}`, { buttons: ['retry'] });
     case 'link-used':
       return say(
         'This link no longer works',
@@ -68,9 +72,7 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
         { buttons: ['forget'] },
       );
     case 'offline':
-      return say(`${start(name)} is offline`, 'Its device is switched off or has no network. The picture starts by itself when it is back.', {
-        buttons: ['forget'],
-      });
+      return say(`${start(name)} is offline`, 'Its device is switched off or has no network. The picture starts by itself when it is back.');
     case 'shutdown':
       return say(`${start(name)} was switched off`, 'The picture starts by itself when it is back.');
     case 'no-answer':
@@ -112,7 +114,7 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
     case 'idle':
       return say('Paused', 'Nobody was watching for a while.', { buttons: ['watch'] });
     case 'failed':
-      return say('Something went wrong', `The picture could not be started.${reason} Trying again by itself.`, { busy: true, buttons: ['retry'] });
+      return say('Something went wrong', `The picture could not be started${detail ? `: ${sentence(detail)}` : '.'} Trying again by itself.`, { busy: true, buttons: ['retry'] });
     default:
       throw new Error(`no words for ${show}`);
   }
@@ -120,7 +122,7 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
 
 /** Every state there are words for. */
 export const STATES = [
-  'loading', 'connecting', 'finding', 'pairing', 'asking', 'starting', 'playing', 'frozen', 'reconnecting', 'no-link', 'bad-link',
+  'loading', 'connecting', 'finding', 'pairing', 'asking', 'starting', 'playing', 'frozen', 'reconnecting', 'no-link', 'bad-link', 'newer-link', 'pair-refused',
   'link-used', 'pairing-failed', 'broker-unreachable', 'unknown', 'offline', 'shutdown', 'no-answer', 'revoked', 'forbidden', 'busy',
   'no-h264', 'codec', 'unreachable', 'no-picture', 'no-camera', 'privacy', 'replaced', 'idle', 'failed',
 ];
