@@ -72,7 +72,7 @@ pub(super) fn read_h264(mut pipe: impl Read + AsFd, rest: Duration, mailbox: &Ma
     let mut stream = Stream::new(rest);
     let mut piece = vec![0; PIECE];
     while !mailbox.stopped() {
-        let patience = stream.pending.and(stream.rest).unwrap_or(TICK);
+        let patience = stream.rest.filter(|_| stream.units.in_picture()).unwrap_or(TICK);
         let end = match wait(pipe.as_fd(), patience) {
             Ok(false) => {
                 stream.rests(mailbox);
@@ -146,25 +146,25 @@ impl Stream {
     }
 
     fn rests(&mut self, mailbox: &Mailbox<Queue>) {
-        if let (Some(began), Some(_)) = (self.pending, self.rest) {
-            self.flush(began, mailbox);
+        if self.rest.is_some() && self.units.in_picture() {
+            self.flush(mailbox);
         }
     }
 
     fn closed(&mut self, mailbox: &Mailbox<Queue>) -> End {
-        self.flush(self.pending.unwrap_or_else(clock::now), mailbox);
+        self.flush(mailbox);
         if self.given == 0 && self.read > 0 {
             return End::Unusable(not_h264(&format!("no picture in the {} bytes that it wrote", self.read)));
         }
         End::Closed
     }
 
-    fn flush(&mut self, began: Instant, mailbox: &Mailbox<Queue>) {
+    fn flush(&mut self, mailbox: &Mailbox<Queue>) {
+        let began = self.pending.take().unwrap_or_else(clock::now);
         for unit in self.units.flush() {
             mailbox.put(unit, began);
             self.given += 1;
         }
-        self.pending = None;
     }
 }
 

@@ -29,7 +29,7 @@ impl Spec {
     pub fn source(self) -> Arc<dyn CameraSource> {
         match self {
             Self::Synthetic => synthetic::source(),
-            Self::Device(path) => Arc::new(V4l2Source { path }),
+            Self::Device(path) => Arc::new(V4l2Source::new(path)),
             Self::Process(source) => Arc::new(source),
             Self::Replay(file) => Arc::new(ReplaySource { file }),
         }

@@ -43,11 +43,20 @@ const STALL: Duration = Duration::from_secs(2);
 pub struct V4l2Source {
     /// As the user named it; a link, as in `/dev/v4l/by-id`, finds a camera again under another number.
     pub path: PathBuf,
+    /// Takes this format alone; without one, the best of those that the device offers.
+    pub only: Option<PixelFormat>,
+}
+
+impl V4l2Source {
+    /// A device in the best of its formats.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), only: None }
+    }
 }
 
 impl CameraSource for V4l2Source {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
-        let opening = Opening { path: &self.path, name: self.describe() };
+        let opening = Opening { path: &self.path, only: self.only, name: self.describe() };
         Ok(Box::new(opening.open(wish)?))
     }
 
@@ -59,6 +68,7 @@ impl CameraSource for V4l2Source {
 /// The steps from a path to a streaming device, each of which gives the system's errors their meaning.
 struct Opening<'a> {
     path: &'a Path,
+    only: Option<PixelFormat>,
     name: String,
 }
 
@@ -108,7 +118,8 @@ impl Opening<'_> {
             .into_iter()
             .map(|format| {
                 let fourcc = FourCc(format.fourcc.repr);
-                let usable = negotiate::pixel_format(fourcc).is_some();
+                let usable = negotiate::pixel_format(fourcc)
+                    .is_some_and(|pixel| self.only.is_none_or(|only| only == pixel));
                 let ranges = if usable { size_ranges(device, fourcc) } else { Vec::new() };
                 let sizes = ranges.into_iter().map(|range| {
                     let near = range.nearest(wish);
@@ -357,7 +368,7 @@ mod tests {
         Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
 
     fn refusal(path: &str) -> String {
-        match (V4l2Source { path: path.into() }).open(&NEAREST) {
+        match V4l2Source::new(path).open(&NEAREST) {
             Ok(_) => panic!("{path} was opened"),
             Err(error) => error.to_string(),
         }

@@ -66,6 +66,11 @@ impl Assembler {
         self.dropped
     }
 
+    /// Whether the access unit in progress has a picture.
+    pub fn has_picture(&self) -> bool {
+        self.unit.picture.is_some()
+    }
+
     /// Access units whose first slice is not their picture's first: the rest of one that was cut, or lost.
     pub fn torn(&self) -> u64 {
         self.torn

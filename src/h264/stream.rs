@@ -2,6 +2,7 @@
 //! Not here: where the bytes come from, and how fast.
 
 use super::{
+    NalKind,
     access_unit::{Assembler, begins_access_unit},
     annexb::{Oversized, Splitter},
 };
@@ -33,6 +34,12 @@ impl AccessUnits {
         // Not to wait until that NAL unit is complete saves a frame's time.
         let begun = self.splitter.begun();
         Ok(if begun.is_some_and(begins_access_unit) { self.assembler.flush() } else { None })
+    }
+
+    /// Whether what is in progress has a picture's slice, or the beginning of one.
+    pub fn in_picture(&self) -> bool {
+        let slice = |nal| matches!(NalKind::of(nal), NalKind::Slice | NalKind::IdrSlice);
+        self.assembler.has_picture() || self.splitter.begun().is_some_and(slice)
     }
 
     /// What is in progress, taken as complete because the stream has ended or rests: mostly one access unit. If
@@ -86,6 +93,7 @@ mod tests {
         stream.push(&units[0].data);
         stream.push(&[0, 0, 0, 1, 0x41]);
         assert_eq!(stream.take_next(), Ok(None), "it may be a further slice");
+        assert!(stream.in_picture());
         stream.push(&[0x9a]);
         assert_eq!(stream.take_next(), Ok(Some(units[0].clone())));
         assert_eq!(stream.take_next(), Ok(None));
@@ -94,6 +102,7 @@ mod tests {
     #[test]
     fn a_resting_stream_gives_each_access_unit_at_once() {
         let mut stream = AccessUnits::default();
+        assert!(!stream.in_picture());
         for unit in whole() {
             stream.push(&unit.data);
             assert_eq!(stream.take_next(), Ok(None));

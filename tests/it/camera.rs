@@ -108,7 +108,7 @@ fn an_access_unit_is_not_kept_until_the_next_begins() {
 
 #[test]
 fn an_access_unit_in_two_parts_costs_the_pictures_up_to_the_next_key_frame() {
-    let command = format!("head -c 300 {BARS}; sleep 0.5; tail -c +301 {BARS}; sleep 60");
+    let command = format!("head -c 300 {BARS}; sleep 1; tail -c +301 {BARS}; sleep 60");
     let mut camera = source(&format!("process:{command}")).open(&DEFAULT_WISH).unwrap();
     next(camera.as_mut()).unwrap();
     let key = next(camera.as_mut()).unwrap();
