@@ -209,6 +209,7 @@ impl Camera for V4l2Camera {
     }
 
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError> {
+        self.buffers.release().map_err(|error| self.failed(error))?;
         if !self.buffers.wait(wait).map_err(|error| self.failed(error))? {
             return self.nothing();
         }
