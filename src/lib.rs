@@ -19,7 +19,12 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
+pub mod agent;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod links;
+pub mod log;
 pub mod tasks;
 
 pub mod camera;

@@ -1,2 +1,63 @@
-//! The command line: thin; everything is in the library.
-fn main() {}
+//! The command: arguments, logging, the runtime, signals, the exit code. Everything else is in the library.
+
+use std::{future::poll_fn, io, process::ExitCode, task::Poll};
+
+use clap::Parser;
+use pinhole::{agent, cli::Cli, config, config::Config, log, tasks};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::warn;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pinhole: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    log::start(&cli.run.log).map_err(anyhow::Error::msg)?;
+    for (variable, nearest) in config::unknown_variables(&Cli::variables()) {
+        let meant = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        warn!("the environment variable {variable} means nothing to pinhole{meant}");
+    }
+    let config = Config::load(&cli.run)?;
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| {
+        anyhow::anyhow!("another TLS provider was installed before: this is a fault in pinhole")
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("pinhole-io")
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let stop = stop_signals()?;
+        agent::run(config, stop).await
+    })
+}
+
+/// Ends with the first SIGTERM or SIGINT. A second one ends the process at once.
+fn stop_signals() -> io::Result<impl Future<Output = ()>> {
+    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    Ok(async move {
+        any(&mut signals).await;
+        tasks::spawn("second signal", async move {
+            any(&mut signals).await;
+            std::process::exit(130);
+        });
+    })
+}
+
+async fn any(signals: &mut [Signal]) {
+    poll_fn(|cx| {
+        if signals.iter_mut().any(|signal| signal.poll_recv(cx).is_ready()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}

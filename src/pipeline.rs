@@ -1,4 +1,329 @@
 //! A camera's pipeline: one thread that opens the camera at the first viewer, encodes each frame once, publishes
 //! it to the hub, and closes the camera after the last viewer. Capture and encode share the thread: the driver's
 //! own buffers are the slot in which the newest frame waits, so a frame is converted straight from the mapped
-//! buffer, with nothing handed over between. Not here: what cameras and encoders do.
+//! buffer, with nothing handed over between. This file is what others hold of it, from any task or thread; the
+//! thread itself is in `worker`. Not here: what cameras and encoders do.
+
+mod control;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::{
+    fmt, io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+pub use crate::hub::Received;
+use crate::{
+    camera::{CameraSource, PixelFormat, VideoFormat, Wish},
+    clock,
+    encode::{Bitrate, EncodeError, Encoder, openh264::OpenH264, passthrough::Passthrough},
+    hub::{Cursor, Event, Hub},
+    tasks,
+};
+use control::Control;
+
+/// How long `Pipeline::stop` waits for the thread: a camera may be in a system call.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// What the configuration says of a camera.
+#[derive(Debug, Clone)]
+pub struct CameraSettings {
+    /// Short and unique among the device's cameras; also in the thread's name.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    pub wish: Wish,
+    /// The rate to encode at where nothing speaks against it, and never more.
+    pub bitrate: Bitrate,
+}
+
+/// What a camera is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CameraState {
+    /// Closed: nobody watches.
+    Idle,
+    /// There are viewers, and no picture yet.
+    Opening,
+    Streaming {
+        format: VideoFormat,
+        /// `profile_idc`, constraint flags and `level_idc` of the stream's SPS (RFC 6184, section 8.1).
+        profile_level: [u8; 3],
+    },
+    /// There are viewers, and the camera does not work. It is tried again.
+    Failed {
+        /// One sentence for a person.
+        reason: String,
+    },
+}
+
+/// What a pipeline has done since it was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PipelineStats {
+    /// Frames that came from the camera.
+    pub captured: u64,
+    /// Frames that the camera made and nobody got: a newer one was there.
+    pub skipped: u64,
+    /// Frames that were no whole picture.
+    pub damaged: u64,
+    /// Frames published, key frames among them.
+    pub encoded: u64,
+    pub key_frames: u64,
+    /// Bytes of all frames published.
+    pub bytes: u64,
+    /// Times that the camera was opened.
+    pub opened: u64,
+    /// Times that it was opened, or tried to be, after a failure.
+    pub reopened: u64,
+    /// Times that the encoder failed.
+    pub encode_errors: u64,
+    /// Requests for a key frame that one already asked for has served.
+    pub key_requests_merged: u64,
+    /// Viewers now.
+    pub viewers: u64,
+}
+
+/// Starts a camera's thread. The camera is opened with the first viewer.
+///
+/// # Errors
+/// The system's, where it has no thread to give.
+pub fn start(
+    settings: CameraSettings,
+    source: Arc<dyn CameraSource>,
+) -> io::Result<(CameraHandle, Pipeline)> {
+    start_with(settings, Parts::real(source))
+}
+
+fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandle, Pipeline)> {
+    let name = format!("cam-{}", settings.id);
+    let shared = Arc::new(Shared {
+        control: Mutex::new(Control::new(settings.bitrate, parts.timing.linger)),
+        changed: Condvar::new(),
+        hub: Hub::new(),
+        state: watch::Sender::new(CameraState::Idle),
+        now: Arc::clone(&parts.now),
+        settings,
+    });
+    let worker = worker::Worker::new(Arc::clone(&shared), parts);
+    let thread = tasks::thread(&name, move || worker.run())?;
+    Ok((CameraHandle { shared: Arc::clone(&shared) }, Pipeline { shared, thread: Some(thread) }))
+}
+
+/// What a pipeline is made of; tests put in their own.
+struct Parts {
+    source: Arc<dyn CameraSource>,
+    make_encoder: Arc<MakeEncoder>,
+    now: Arc<Now>,
+    timing: Timing,
+}
+
+type MakeEncoder = dyn Fn(VideoFormat, Bitrate) -> Result<Box<dyn Encoder>, EncodeError> + Send + Sync;
+type Now = dyn Fn() -> Instant + Send + Sync;
+
+impl Parts {
+    fn real(source: Arc<dyn CameraSource>) -> Self {
+        Self { source, make_encoder: Arc::new(make_encoder), now: Arc::new(clock::now), timing: Timing::REAL }
+    }
+}
+
+fn make_encoder(format: VideoFormat, bitrate: Bitrate) -> Result<Box<dyn Encoder>, EncodeError> {
+    Ok(match format.pixel {
+        PixelFormat::H264 => Box::new(Passthrough::new()),
+        PixelFormat::Yuyv | PixelFormat::Nv12 | PixelFormat::I420 => {
+            Box::new(OpenH264::new(format, bitrate)?)
+        }
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    /// The camera stays open for so long after the last viewer: who reloads the page finds it running.
+    linger: Duration,
+    /// The longest wait for a frame in one go, and so for a stop to be noticed.
+    slice: Duration,
+    /// A camera that gives no frame for so long (or three frame intervals) is reopened.
+    silence: Duration,
+    /// The same for its first frame: sensors and commands take their time to start.
+    first_frame: Duration,
+    /// Between attempts to open.
+    retry: Duration,
+    /// The same for a camera that opens and then fails, again and again.
+    retry_slowly: Duration,
+}
+
+impl Timing {
+    const REAL: Self = Self {
+        linger: Duration::from_secs(1),
+        slice: Duration::from_millis(100),
+        silence: Duration::from_secs(2),
+        first_frame: Duration::from_secs(10),
+        retry: Duration::from_secs(1),
+        retry_slowly: Duration::from_secs(5),
+    };
+}
+
+struct Shared {
+    settings: CameraSettings,
+    /// What viewers want and the thread obeys, and its counters. Held for a few lines, by the thread twice a frame.
+    control: Mutex<Control>,
+    /// Signalled when there may be something to do for a thread that waits, and when it has ended.
+    changed: Condvar,
+    hub: Hub,
+    state: watch::Sender<CameraState>,
+    now: Arc<Now>,
+}
+
+impl Shared {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        // Each change to it is a single assignment or counter, so it is usable after a panic elsewhere.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Instant {
+        (self.now)()
+    }
+
+    fn set_state(&self, state: CameraState) {
+        self.state.send_if_modified(|current| {
+            let changed = *current != state;
+            *current = state;
+            changed
+        });
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("settings", &self.settings)
+            .field("control", &self.control)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A camera as its viewers' sessions know it. A clone is another handle to the same.
+#[derive(Debug, Clone)]
+pub struct CameraHandle {
+    shared: Arc<Shared>,
+}
+
+impl CameraHandle {
+    pub fn settings(&self) -> &CameraSettings {
+        &self.shared.settings
+    }
+
+    /// A new viewer: it counts as one for as long as the subscription lives. The first opens the camera; one second
+    /// after the last it is closed.
+    pub fn subscribe(&self) -> Subscription {
+        // Before the camera opens, so that its first frame finds the cursor there.
+        let cursor = self.shared.hub.cursor();
+        self.shared.control().viewer_came();
+        self.shared.changed.notify_all();
+        Subscription { handle: self.clone(), cursor }
+    }
+
+    /// Asks for a key frame, for a viewer that cannot decode without. Requests are merged, and the key frames made for
+    /// them are at least half a second apart.
+    pub fn request_key_frame(&self) {
+        self.shared.control().keys.request();
+    }
+
+    /// What the camera is doing, now and whenever it changes.
+    pub fn state(&self) -> watch::Receiver<CameraState> {
+        self.shared.state.subscribe()
+    }
+
+    /// A viewer's connection is estimated to carry so much. It counts for ten seconds.
+    pub fn report_estimate(&self, viewer: u64, bits_per_second: u64) {
+        let now = self.shared.now();
+        self.shared.control().bitrate.report(viewer, bits_per_second, now);
+    }
+
+    /// A viewer's estimate shall count no longer.
+    pub fn forget_viewer(&self, viewer: u64) {
+        self.shared.control().bitrate.forget(viewer);
+    }
+
+    pub fn stats(&self) -> PipelineStats {
+        self.shared.control().stats()
+    }
+}
+
+/// A viewer's stream of frames. Dropping it is how a viewer leaves.
+#[derive(Debug)]
+pub struct Subscription {
+    handle: CameraHandle,
+    cursor: Cursor,
+}
+
+impl Subscription {
+    /// The next frame. The first is a key frame, and so is the first after a loss (`Received::lost`); where one is
+    /// needed it is asked for here. `None`: the pipeline has stopped. May be dropped while it waits.
+    pub async fn next(&mut self) -> Option<Received> {
+        loop {
+            match self.cursor.next().await? {
+                Event::Frame(received) => return Some(received),
+                Event::NeedsKeyFrame => self.handle.request_key_frame(),
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let shared = &self.handle.shared;
+        let now = shared.now();
+        shared.control().viewer_left(now);
+        shared.changed.notify_all();
+    }
+}
+
+/// The running thread of a camera. Dropping it stops the thread without waiting for that.
+#[derive(Debug)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    /// Stops the thread: subscriptions end, the camera is closed. Blocks until that is done, at most three seconds; a
+    /// camera that holds its thread for longer is left behind.
+    pub fn stop(mut self) {
+        self.order_stop();
+        let control = self.shared.control();
+        let (control, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(control, STOP_WITHIN, |control| !control.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        let ended = control.ended;
+        drop(control);
+        let camera = &self.shared.settings.id;
+        match self.thread.take() {
+            Some(thread) if ended => {
+                if thread.join().is_err() {
+                    tracing::error!(%camera, "the camera's thread had failed");
+                }
+            }
+            _ => tracing::warn!(%camera, "the camera does not stop; going on without waiting for it"),
+        }
+    }
+
+    fn order_stop(&self) {
+        self.shared.control().stopping = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.order_stop();
+    }
+}

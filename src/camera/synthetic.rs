@@ -123,6 +123,28 @@ impl Schedule {
     }
 }
 
+/// The synthetic pictures alone, as fast as they are asked for, for tests of what comes after the camera.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Pictures {
+    picture: Picture,
+    number: u64,
+}
+
+#[cfg(test)]
+impl Pictures {
+    pub(crate) fn new(width: u32, height: u32) -> Self {
+        Self { picture: Picture::new(width as usize, height as usize), number: 0 }
+    }
+
+    /// The next picture in I420, a thirtieth of a second later.
+    pub(crate) fn next(&mut self) -> &[u8] {
+        let number = self.number;
+        self.number += 1;
+        self.picture.draw(number, Duration::from_millis(1_764_500_000_000 + number * 1000 / 30))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,9 @@ pub mod keyframe;
 pub mod openh264;
 pub mod passthrough;
 
+#[cfg(test)]
+mod contract;
+
 use std::time::Instant;
 
 use bytes::Bytes;

@@ -1,7 +1,177 @@
-//! Viewers: one WebRTC connection and one session each. `rtc` is the only file that names the WebRTC crate;
-//! `guard` cures two faults of it at the socket. Not here: how envelopes travel (`signal`).
+//! Viewers: one WebRTC connection and one session each. Everything a viewer asks comes in by [`Peers::deliver`] and
+//! is answered by a [`ToSession`]. `rtc`, with the files below it and `guard`, is the only one that names the WebRTC
+//! crate; `guard` cures two faults of it at the socket. Not here: how envelopes travel (`signal`), and where frames
+//! come from (`pipeline`, `hub`).
+//!
+//! Tasks: one for all messages (`reception`), two for each session (`session_task`), and those of the WebRTC crate.
 
+pub mod addresses;
+pub mod codec;
 pub mod guard;
+pub mod reception;
 pub mod registry;
 pub mod rtc;
+pub mod sdp;
+pub mod servers;
 pub mod session;
+pub mod session_task;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    reception::{Reception, Revocations},
+    registry::Viewer,
+    rtc::RtcSettings,
+    session::Timings,
+};
+use crate::{
+    pipeline::CameraHandle,
+    signal::{
+        message::{Role, ToDevice, ToViewer},
+        topic::{KeyId, SessionId},
+    },
+    tasks,
+};
+
+/// Messages that wait for the reception; when it is full they are refused.
+const INBOX: usize = 256;
+
+/// What the part for viewers needs to know.
+#[derive(Debug, Clone)]
+pub struct PeerSettings {
+    pub rtc: RtcSettings,
+    /// Sessions at once, all viewers together.
+    pub max_viewers: usize,
+    /// What people call this device.
+    pub device_name: String,
+    /// For how long a viewer may use the ICE servers again without asking.
+    pub ice_expires: Duration,
+    pub timings: Timings,
+}
+
+/// A message from a viewer, already authenticated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbound {
+    pub session: SessionId,
+    pub viewer: KeyId,
+    pub role: Role,
+    pub message: ToDevice,
+}
+
+/// A message to a viewer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToSession {
+    pub session: SessionId,
+    pub message: ToViewer,
+    pub last: Last,
+}
+
+/// Whether a message is the last of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    No,
+    /// The session is over: nothing will be taken in it any more.
+    Yes,
+}
+
+/// The message was refused: too many wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many messages wait for the sessions")]
+pub struct Full;
+
+/// The viewers' part, running.
+#[derive(Debug)]
+pub struct Peers {
+    inbox: mpsc::Sender<Inbound>,
+    revocations: Arc<Revocations>,
+    viewers: watch::Receiver<Vec<Viewer>>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Starts it. `out` takes the answers; when it is full they are lost, and counted, as on any network.
+pub fn start(settings: PeerSettings, cameras: Vec<CameraHandle>, out: mpsc::Sender<ToSession>) -> Peers {
+    let (inbox, messages) = mpsc::channel(INBOX);
+    let (viewers, shown) = watch::channel(Vec::new());
+    let revocations = Arc::new(Revocations::default());
+    let stop = CancellationToken::new();
+    let reception = Reception::new(settings, cameras, Outbox::new(out), viewers);
+    let task = tasks::spawn("peers", reception.run(messages, Arc::clone(&revocations), stop.clone()));
+    Peers { inbox, revocations, viewers: shown, stop, task }
+}
+
+impl Peers {
+    /// Hands a viewer's message in. Never waits.
+    ///
+    /// # Errors
+    /// [`Full`]: the message was not taken.
+    pub fn deliver(&self, inbound: Inbound) -> Result<(), Full> {
+        self.inbox.try_send(inbound).map_err(|_| Full)
+    }
+
+    /// Ends all sessions of a viewer whose key was removed.
+    pub fn revoke(&self, viewer: KeyId) {
+        self.revocations.add(viewer);
+    }
+
+    /// Who is there, as it changes.
+    pub fn viewers(&self) -> watch::Receiver<Vec<Viewer>> {
+        self.viewers.clone()
+    }
+
+    /// Says good-bye to all and ends, within a second.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the viewers' task failed");
+        }
+    }
+}
+
+/// Where answers go. Never waits.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    out: mpsc::Sender<ToSession>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Outbox {
+    fn new(out: mpsc::Sender<ToSession>) -> Self {
+        Self { out, lost: Arc::default() }
+    }
+
+    /// A message in a session that goes on.
+    pub fn reply(&self, session: SessionId, message: ToViewer) {
+        self.send(ToSession { session, message, last: Last::No });
+    }
+
+    /// The last message of a session.
+    pub fn finish(&self, session: SessionId, message: ToViewer) {
+        self.send(ToSession { session, message, last: Last::Yes });
+    }
+
+    fn send(&self, message: ToSession) {
+        if self.out.try_send(message).is_err() {
+            let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
+            // The first, and then ever more rarely.
+            if lost.is_power_of_two() {
+                tracing::warn!(
+                    lost,
+                    "messages to viewers are lost: the signaling does not take them fast enough"
+                );
+            }
+        }
+    }
+}

@@ -1,1 +1,407 @@
-//! To come.
+//! Who is there, and who may come: the limits on viewers, on unfinished sessions and on offers. Pure: messages and
+//! times in, decisions out. Not here: what a session does (`session`).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::session::Phase;
+use crate::signal::{
+    message::{ErrorCode, Offer, Role, ToDevice},
+    topic::{KeyId, SessionId},
+};
+
+const MAX_UNFINISHED: usize = 2;
+const MAX_OFFERS: usize = 5;
+const OFFER_WINDOW: Duration = Duration::from_secs(1);
+/// Above so many viewers on record those who have not asked for a while are forgotten.
+const PRUNE_ABOVE: usize = 64;
+
+/// What to do with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Tell what there is.
+    Welcome,
+    /// Begin a session with this camera, after ending those it takes the place of.
+    Start {
+        camera: usize,
+        replaced: Vec<SessionId>,
+    },
+    /// It belongs to a session.
+    Forward,
+    Refuse {
+        code: ErrorCode,
+        message: String,
+        session: Fate,
+    },
+    /// Late, for a session that is over.
+    Ignore,
+}
+
+/// What a refusal means for the session it came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Continues,
+    Over,
+}
+
+/// A session as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Viewer {
+    pub viewer: KeyId,
+    pub session: SessionId,
+    /// The camera's id.
+    pub camera: String,
+    /// When its offer came.
+    pub since: Instant,
+    pub phase: Phase,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Registry {
+    max_viewers: usize,
+    /// Camera ids, in the order told to viewers.
+    cameras: Vec<String>,
+    sessions: BTreeMap<SessionId, Entry>,
+    offers: BTreeMap<KeyId, VecDeque<Instant>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    shown: Viewer,
+    /// It was told to end, and takes nobody's place any more.
+    ending: bool,
+}
+
+impl Registry {
+    pub fn new(max_viewers: usize, cameras: Vec<String>) -> Self {
+        Self { max_viewers, cameras, sessions: BTreeMap::new(), offers: BTreeMap::new() }
+    }
+
+    /// Decides on a message, and keeps account of it.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        viewer: KeyId,
+        role: Role,
+        message: &ToDevice,
+    ) -> Decision {
+        let known = self.sessions.get(&session).filter(|entry| !entry.ending);
+        match (message, known) {
+            (ToDevice::Hello, _) => Decision::Welcome,
+            (_, Some(entry)) if entry.shown.viewer != viewer => {
+                refuse(ErrorCode::Forbidden, "this session is another viewer's", Fate::Over)
+            }
+            (ToDevice::Offer(offer), known) => {
+                let known = known.is_some();
+                if !self.may_offer(now, viewer) {
+                    let text = format!("more than {MAX_OFFERS} offers in a second; wait, and try again");
+                    return refuse(ErrorCode::RateLimited, &text, Fate::Continues);
+                }
+                let fate = if known { Fate::Continues } else { Fate::Over };
+                if offer.talk && role < Role::Control {
+                    return refuse(ErrorCode::Forbidden, "this viewer may watch, but not talk", fate);
+                }
+                if known { Decision::Forward } else { self.admit(now, session, viewer, offer) }
+            }
+            (ToDevice::Candidate(_) | ToDevice::Bye { .. }, Some(_)) => Decision::Forward,
+            (ToDevice::Candidate(_) | ToDevice::Bye { .. }, None) => Decision::Ignore,
+        }
+    }
+
+    fn admit(&mut self, now: Instant, session: SessionId, viewer: KeyId, offer: &Offer) -> Decision {
+        // The end of a session with this id is still under way.
+        if self.sessions.contains_key(&session) {
+            return refuse(ErrorCode::BadRequest, "this session is over; begin a new one", Fate::Over);
+        }
+        let camera = match offer.camera.as_str() {
+            "" if !self.cameras.is_empty() => Some(0),
+            id => self.cameras.iter().position(|camera| camera == id),
+        };
+        let Some(camera) = camera else {
+            return refuse(ErrorCode::NoCamera, "there is no such camera on this device", Fate::Over);
+        };
+        let mut replaced = self.surplus_unfinished(viewer);
+        let present = self.present().count() - replaced.len();
+        if present >= self.max_viewers {
+            // A viewer that has lost its connection and comes anew takes its own old place.
+            let lost = self.present().find(|entry| {
+                entry.shown.viewer == viewer
+                    && entry.shown.phase == Phase::Lost
+                    && !replaced.contains(&entry.shown.session)
+            });
+            let Some(lost) = lost else {
+                let text = format!("{} viewers are watching, and no more are allowed", self.max_viewers);
+                return refuse(ErrorCode::Busy, &text, Fate::Over);
+            };
+            replaced.push(lost.shown.session);
+        }
+        for old in &replaced {
+            self.end(*old);
+        }
+        let id = self.cameras[camera].clone();
+        let shown = Viewer { viewer, session, camera: id, since: now, phase: Phase::Unfinished };
+        self.sessions.insert(session, Entry { shown, ending: false });
+        Decision::Start { camera, replaced }
+    }
+
+    /// The oldest unfinished sessions of a viewer that has too many for another.
+    fn surplus_unfinished(&self, viewer: KeyId) -> Vec<SessionId> {
+        let mut unfinished: Vec<&Viewer> = self
+            .present()
+            .map(|entry| &entry.shown)
+            .filter(|shown| shown.viewer == viewer && shown.phase == Phase::Unfinished)
+            .collect();
+        unfinished.sort_by_key(|shown| shown.since);
+        let surplus = (unfinished.len() + 1).saturating_sub(MAX_UNFINISHED);
+        unfinished.iter().take(surplus).map(|shown| shown.session).collect()
+    }
+
+    fn may_offer(&mut self, now: Instant, viewer: KeyId) -> bool {
+        let recent = |at: &Instant| now.saturating_duration_since(*at) < OFFER_WINDOW;
+        if self.offers.len() > PRUNE_ABOVE {
+            self.offers.retain(|_, times| times.back().is_some_and(recent));
+        }
+        let times = self.offers.entry(viewer).or_default();
+        while times.front().is_some_and(|at| !recent(at)) {
+            times.pop_front();
+        }
+        let allowed = times.len() < MAX_OFFERS;
+        if allowed {
+            times.push_back(now);
+        }
+        allowed
+    }
+
+    fn present(&self) -> impl Iterator<Item = &Entry> {
+        self.sessions.values().filter(|entry| !entry.ending)
+    }
+
+    fn end(&mut self, session: SessionId) {
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.ending = true;
+        }
+    }
+
+    /// A session has come further, or fallen back.
+    pub fn report(&mut self, session: SessionId, phase: Phase) {
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.shown.phase = phase;
+        }
+    }
+
+    /// A session is gone.
+    pub fn finished(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    /// A viewer's key was removed: the sessions to end.
+    pub fn revoke(&mut self, viewer: KeyId) -> Vec<SessionId> {
+        self.offers.remove(&viewer);
+        let sessions: Vec<SessionId> = self
+            .present()
+            .filter(|entry| entry.shown.viewer == viewer)
+            .map(|entry| entry.shown.session)
+            .collect();
+        for session in &sessions {
+            self.end(*session);
+        }
+        sessions
+    }
+
+    /// All sessions that are not on their way out.
+    pub fn viewers(&self) -> Vec<Viewer> {
+        self.present().map(|entry| entry.shown.clone()).collect()
+    }
+}
+
+fn refuse(code: ErrorCode, message: &str, session: Fate) -> Decision {
+    Decision::Refuse { code, message: message.to_owned(), session }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn session(id: u8) -> SessionId {
+        SessionId::from_bytes([id; 16])
+    }
+
+    fn viewer(id: u8) -> KeyId {
+        KeyId::from_bytes([id; 8])
+    }
+
+    fn offer() -> ToDevice {
+        ToDevice::Offer(Offer { camera: String::new(), sdp: String::new(), audio: false, talk: false })
+    }
+
+    struct Bench {
+        registry: Registry,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(max_viewers: usize) -> Self {
+            let cameras = vec!["front".to_owned(), "back".to_owned()];
+            Self { registry: Registry::new(max_viewers, cameras), now: clock::now() }
+        }
+
+        fn put(&mut self, id: u8, from: u8, message: &ToDevice) -> Decision {
+            self.now += Duration::from_millis(300);
+            self.registry.handle(self.now, session(id), viewer(from), Role::View, message)
+        }
+
+        fn connect(&mut self, id: u8, from: u8) -> Decision {
+            let decision = self.put(id, from, &offer());
+            self.registry.report(session(id), Phase::Connected);
+            decision
+        }
+    }
+
+    fn code(decision: &Decision) -> Option<ErrorCode> {
+        match decision {
+            Decision::Refuse { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    fn started(replaced: &[u8]) -> Decision {
+        Decision::Start { camera: 0, replaced: replaced.iter().map(|id| session(*id)).collect() }
+    }
+
+    #[test]
+    fn the_one_above_the_limit_is_told_busy() {
+        let mut bench = Bench::new(2);
+        assert_eq!(bench.connect(1, 1), started(&[]));
+        assert_eq!(bench.connect(2, 2), started(&[]));
+        assert_eq!(code(&bench.put(3, 3, &offer())), Some(ErrorCode::Busy));
+        bench.registry.finished(session(1));
+        assert_eq!(bench.put(3, 3, &offer()), started(&[]));
+    }
+
+    #[test]
+    fn a_viewer_who_comes_anew_takes_its_own_lost_place_but_nobody_elses() {
+        let mut bench = Bench::new(2);
+        bench.connect(1, 1);
+        bench.connect(2, 2);
+        bench.registry.report(session(1), Phase::Lost);
+        assert_eq!(code(&bench.put(3, 3, &offer())), Some(ErrorCode::Busy));
+        assert_eq!(bench.put(4, 1, &offer()), started(&[1]));
+    }
+
+    #[test]
+    fn a_third_unfinished_session_replaces_the_oldest() {
+        let mut bench = Bench::new(8);
+        assert_eq!(bench.put(1, 1, &offer()), started(&[]));
+        assert_eq!(bench.put(2, 1, &offer()), started(&[]));
+        assert_eq!(bench.put(3, 2, &offer()), started(&[]));
+        assert_eq!(bench.put(4, 1, &offer()), started(&[1]));
+        assert_eq!(bench.registry.viewers().len(), 3);
+    }
+
+    #[test]
+    fn the_sixth_offer_in_a_second_is_refused_and_a_later_one_not() {
+        let mut bench = Bench::new(8);
+        let now = bench.now;
+        let mut put = |ms, from| {
+            let at = now + Duration::from_millis(ms);
+            bench.registry.handle(at, session(1), viewer(from), Role::View, &offer())
+        };
+        for ms in [0, 10, 20, 30, 40] {
+            assert_eq!(code(&put(ms, 1)), None);
+        }
+        assert_eq!(code(&put(999, 1)), Some(ErrorCode::RateLimited));
+        assert_eq!(code(&put(1000, 1)), None);
+    }
+
+    #[test]
+    fn cameras_are_found_by_id_and_the_first_by_default() {
+        let mut bench = Bench::new(8);
+        let of = |camera: &str| {
+            ToDevice::Offer(Offer { camera: camera.into(), sdp: String::new(), audio: false, talk: false })
+        };
+        assert_eq!(bench.put(1, 1, &of("back")), Decision::Start { camera: 1, replaced: vec![] });
+        assert_eq!(code(&bench.put(2, 1, &of("side"))), Some(ErrorCode::NoCamera));
+        let mut none = Registry::new(8, Vec::new());
+        let decision = none.handle(bench.now, session(1), viewer(1), Role::Admin, &offer());
+        assert_eq!(code(&decision), Some(ErrorCode::NoCamera));
+    }
+
+    #[test]
+    fn talking_needs_the_role() {
+        let talk =
+            ToDevice::Offer(Offer { camera: String::new(), sdp: String::new(), audio: true, talk: true });
+        let mut bench = Bench::new(8);
+        assert_eq!(code(&bench.put(1, 1, &talk)), Some(ErrorCode::Forbidden));
+        let decision = bench.registry.handle(bench.now, session(1), viewer(1), Role::Control, &talk);
+        assert_eq!(decision, started(&[]));
+    }
+
+    #[test]
+    fn a_session_belongs_to_its_viewer() {
+        let mut bench = Bench::new(8);
+        bench.connect(1, 1);
+        for message in [offer(), ToDevice::Candidate(None), ToDevice::Bye { reason: String::new() }] {
+            assert_eq!(code(&bench.put(1, 2, &message)), Some(ErrorCode::Forbidden));
+            assert_eq!(bench.put(1, 1, &message), Decision::Forward);
+        }
+        assert_eq!(bench.put(9, 2, &ToDevice::Candidate(None)), Decision::Ignore);
+    }
+
+    #[test]
+    fn revoking_ends_all_sessions_of_a_viewer_at_once() {
+        let mut bench = Bench::new(8);
+        bench.connect(1, 1);
+        bench.connect(2, 2);
+        bench.connect(3, 1);
+        assert_eq!(bench.registry.revoke(viewer(1)), [session(1), session(3)]);
+        assert_eq!(bench.registry.revoke(viewer(1)), []);
+        assert_eq!(bench.put(1, 1, &ToDevice::Candidate(None)), Decision::Ignore);
+        assert_eq!(bench.registry.viewers().len(), 1);
+    }
+
+    #[test]
+    fn any_order_of_operations_keeps_the_limits() {
+        const MAX_VIEWERS: usize = 3;
+        let mut seed = 0x1234_5678_u32;
+        let mut random = move |below: u32| {
+            seed ^= seed << 13;
+            seed ^= seed >> 17;
+            seed ^= seed << 5;
+            (seed % below) as u8
+        };
+        let mut bench = Bench::new(MAX_VIEWERS);
+        for _ in 0..20_000 {
+            let (id, from) = (random(12), random(4));
+            bench.now += Duration::from_millis(u64::from(random(250)));
+            match random(8) {
+                0..=3 => {
+                    let before = bench.registry.viewers().len();
+                    let decision =
+                        bench.registry.handle(bench.now, session(id), viewer(from), Role::View, &offer());
+                    if let Decision::Start { replaced, .. } = decision {
+                        assert_eq!(bench.registry.viewers().len(), before + 1 - replaced.len());
+                    }
+                }
+                4 => bench.registry.report(session(id), Phase::Connected),
+                5 => bench.registry.report(session(id), Phase::Lost),
+                6 => bench.registry.finished(session(id)),
+                _ => drop(bench.registry.revoke(viewer(from))),
+            }
+            let viewers = bench.registry.viewers();
+            assert!(viewers.len() <= MAX_VIEWERS);
+            for from in 0..4 {
+                let unfinished = viewers
+                    .iter()
+                    .filter(|shown| shown.viewer == viewer(from) && shown.phase == Phase::Unfinished)
+                    .count();
+                assert!(unfinished <= MAX_UNFINISHED);
+            }
+            assert!(bench.registry.offers.len() <= PRUNE_ABOVE + 1);
+        }
+    }
+}

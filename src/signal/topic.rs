@@ -54,6 +54,11 @@ id!(
     8
 );
 id!(
+    /// A pairing's public name, made from its one-time secret; stands where `k` stands in `pair1` and `pair2`.
+    PairingId,
+    8
+);
+id!(
     /// `s`: a session, 32 hex digits, random, chosen by the viewer.
     SessionId,
     16
@@ -108,5 +113,176 @@ fn hex_digit(digit: u8) -> Option<u8> {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
+    }
+}
+
+/// What a topic of one device carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Device → all, retained.
+    Status,
+    /// Viewers → device.
+    In,
+    /// Device → one viewer.
+    Out(SessionId),
+}
+
+/// Why a root cannot stand before the device's id in a topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RootError {
+    #[error("the topic root is empty: give it at least one level, as in \"pinhole\"")]
+    Empty,
+    #[error("the topic root is {0} bytes long: at most {MAX_ROOT} are allowed")]
+    TooLong(usize),
+    #[error("the topic root {0:?} has an empty level: remove the slash at an end, or the double one")]
+    EmptyLevel(String),
+    #[error("the topic root {0:?} has {1} levels: at most {MAX_ROOT_LEVELS} are allowed")]
+    TooDeep(String, usize),
+    #[error("the topic root {0:?} holds {1:?}, which means something else to a broker: leave it out")]
+    Forbidden(String, char),
+}
+
+/// Bytes of a root.
+const MAX_ROOT: usize = 64;
+/// Levels of a root, which leaves a topic well below what brokers refuse (AWS IoT: seven slashes).
+const MAX_ROOT_LEVELS: usize = 4;
+
+/// The topics of one device: `<root>/<d>/status`, `<root>/<d>/in`, `<root>/<d>/out/<s>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// `<root>/<d>`.
+    base: String,
+}
+
+impl Topics {
+    /// The topics of `device` below `root`.
+    ///
+    /// # Errors
+    /// When `root` would not be a plain prefix of a topic.
+    pub fn new(root: &str, device: DeviceId) -> Result<Self, RootError> {
+        check_root(root)?;
+        Ok(Self { base: format!("{root}/{device}") })
+    }
+
+    /// Where the device says whether it is there, and its nonce.
+    pub fn status(&self) -> String {
+        format!("{}/status", self.base)
+    }
+
+    /// Where viewers write to the device.
+    pub fn inbox(&self) -> String {
+        format!("{}/in", self.base)
+    }
+
+    /// Where the device answers in `session`.
+    pub fn out(&self, session: SessionId) -> String {
+        format!("{}/out/{session}", self.base)
+    }
+
+    /// Reads a topic name; a filter, or another device's topic, is none.
+    pub fn parse(&self, topic: &str) -> Option<Topic> {
+        match topic.strip_prefix(&self.base)?.strip_prefix('/')? {
+            "status" => Some(Topic::Status),
+            "in" => Some(Topic::In),
+            rest => SessionId::parse(rest.strip_prefix("out/")?).map(Topic::Out),
+        }
+    }
+}
+
+/// Checks what may stand before a device's id.
+///
+/// # Errors
+/// The first rule that `root` breaks.
+pub fn check_root(root: &str) -> Result<(), RootError> {
+    if root.is_empty() {
+        return Err(RootError::Empty);
+    }
+    if root.len() > MAX_ROOT {
+        return Err(RootError::TooLong(root.len()));
+    }
+    // MQTT 5, 4.7: wildcards may not stand in a topic name, nor U+0000; a leading $ belongs to the broker.
+    let forbidden = |c: &char| matches!(c, '+' | '#') || c.is_control();
+    if let Some(c) = root.chars().find(forbidden).or_else(|| root.starts_with('$').then_some('$')) {
+        return Err(RootError::Forbidden(root.to_owned(), c));
+    }
+    if root.split('/').any(str::is_empty) {
+        return Err(RootError::EmptyLevel(root.to_owned()));
+    }
+    match root.split('/').count() {
+        0..=MAX_ROOT_LEVELS => Ok(()),
+        levels => Err(RootError::TooDeep(root.to_owned(), levels)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device() -> DeviceId {
+        DeviceId::parse("q3v7m2k5x4n6p7r2").unwrap()
+    }
+
+    #[test]
+    fn ids_keep_their_text() {
+        let text = "00112233445566778899aabbccddeeff";
+        assert_eq!(SessionId::parse(text).unwrap().to_string(), text);
+        assert_eq!(KeyId::from_bytes([0xfe; 8]).to_string(), "fefefefefefefefe");
+        assert_eq!(DeviceId::from_random([0; 10]).as_str(), "aaaaaaaaaaaaaaaa");
+        assert_eq!(DeviceId::from_random([0xff; 10]).as_str(), "7777777777777777");
+    }
+
+    #[test]
+    fn ids_of_another_form_are_refused() {
+        for text in
+            ["", "0011", "00112233445566778899AABBCCDDEEFF", "../#/+/aaaaaaaaaaaaaaaaaaaaaaaaaa", "éé"]
+        {
+            assert_eq!(SessionId::parse(text), None, "{text}");
+        }
+        for text in ["", "q3v7m2k5x4n6p7r", "Q3V7M2K5X4N6P7R2", "q3v7m2k5x4n6p7r1", "q3v7m2k5x4n6p7r/"] {
+            assert_eq!(DeviceId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn topics_read_back() {
+        let topics = Topics::new("home/cameras", device()).unwrap();
+        let session = SessionId::from_bytes([7; 16]);
+        assert_eq!(topics.status(), "home/cameras/q3v7m2k5x4n6p7r2/status");
+        assert_eq!(topics.parse(&topics.status()), Some(Topic::Status));
+        assert_eq!(topics.parse(&topics.inbox()), Some(Topic::In));
+        assert_eq!(topics.parse(&topics.out(session)), Some(Topic::Out(session)));
+    }
+
+    #[test]
+    fn other_topics_are_none() {
+        let topics = Topics::new("pinhole", device()).unwrap();
+        for topic in [
+            "pinhole/q3v7m2k5x4n6p7r2",
+            "pinhole/q3v7m2k5x4n6p7r2/",
+            "pinhole/q3v7m2k5x4n6p7r2/in/",
+            "pinhole/q3v7m2k5x4n6p7r2x/in",
+            "pinhole/aaaaaaaaaaaaaaaa/in",
+            "pinhole/q3v7m2k5x4n6p7r2/out/+",
+            "pinhole/q3v7m2k5x4n6p7r2/out/#",
+            "/pinhole/q3v7m2k5x4n6p7r2/in",
+        ] {
+            assert_eq!(topics.parse(topic), None, "{topic}");
+        }
+    }
+
+    #[test]
+    fn roots_that_a_broker_would_read_otherwise_are_refused() {
+        for root in ["a", "pinhole", "a/b/c/d", "a$b", "caméra"] {
+            assert_eq!(check_root(root), Ok(()), "{root}");
+        }
+        for root in ["a+", "#", "$SYS", "a\0b", "a\nb"] {
+            assert!(matches!(check_root(root), Err(RootError::Forbidden(..))), "{root:?}");
+        }
+        for root in ["/a", "a/", "a//b"] {
+            assert!(matches!(check_root(root), Err(RootError::EmptyLevel(_))), "{root}");
+        }
+        assert_eq!(check_root(""), Err(RootError::Empty));
+        assert_eq!(check_root(&"a".repeat(65)), Err(RootError::TooLong(65)));
+        assert!(matches!(check_root("a/b/c/d/e"), Err(RootError::TooDeep(_, 5))));
     }
 }

@@ -1,9 +1,10 @@
-//! The only unsafe code: system calls that neither std nor a crate wraps. All that is public here is safe to
-//! call. Not here: what the calls are for.
+//! The only unsafe code: system calls that neither std nor a crate wraps, and OpenH264's options that its crate lacks.
+//! All that is public here is safe to call; one operation per block, each with a SAFETY note. Not here: any decision.
 #![allow(unsafe_code)]
 
 pub mod buffers;
 pub mod fd;
+pub mod openh264;
 pub mod process;
 pub mod time;
 pub mod video;

@@ -1,3 +1,11 @@
-//! What crosses modules, in one binary.
+//! What crosses modules, in one binary: the library against real programs and real sockets.
 
+mod broker;
+mod broker_attacks;
+mod broker_support;
 mod camera;
+mod mqtt;
+mod mqtt_support;
+mod mqtt_tls;
+mod peer;
+mod web;

@@ -80,9 +80,11 @@ impl Picture {
 
     fn draw_box(&mut self, number: u64) {
         let (width, height) = (self.width as u64, self.height as u64);
-        let x = (number * 6 % (width - width / 8)) as usize;
-        let y = (height / 3 + number * 3 % (height / 3)) as usize;
-        self.fill(Area { x, y, width: self.width / 8, height: self.height / 8 }, [200, 200, 60]);
+        // Even, as chroma has half the resolution.
+        let x = (number * 6 % (width - width / 8)) as usize & !1;
+        let y = (height / 3 + number * 3 % (height / 3)) as usize & !1;
+        let size = ((self.width / 8) & !1, (self.height / 8) & !1);
+        self.fill(Area { x, y, width: size.0, height: size.1 }, [200, 200, 60]);
     }
 
     fn draw_clock(&mut self, since_epoch: Duration) {

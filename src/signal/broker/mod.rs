@@ -1,1 +1,200 @@
-//! To come.
+//! The embedded MQTT broker: 3.1.1 and 5, and only what signaling needs. It serves any byte stream (the web server
+//! hands it WebSockets), and has one in-process link for the agent, which alone publishes `status` and `out`.
+//! `topic`, `limits`, `packet` and `state` are pure; `session` runs on the task of each connection, `link` on one of
+//! its own. Not here: what is in a message; it is sealed, and the broker is not trusted with it.
+
+pub mod limits;
+mod link;
+mod packet;
+mod session;
+mod state;
+mod topic;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Notify, mpsc},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use limits::Limits;
+pub use state::Counters;
+
+use self::{
+    limits::{Crowd, Member},
+    packet::{Connect, ConnectAckReason, PublishAckReason},
+    state::{Admitted, ClientKey, State},
+    topic::Rules,
+};
+use super::{Address, Carrier, CarrierEvent};
+
+/// The broker of one device. Its sessions end with the tasks that run [`Broker::serve`].
+pub struct Broker {
+    limits: Limits,
+    /// Sessions of several tasks share the state; it is held for one packet or message, never while waiting.
+    shared: Mutex<Shared>,
+}
+
+struct Shared {
+    state: State,
+    /// Where each connected client's session waits.
+    wakers: HashMap<ClientKey, Arc<Notify>>,
+    /// Connections that have not sent their CONNECT.
+    crowd: Crowd,
+    crowd_cuts: BTreeMap<Member, CancellationToken>,
+    agent: Option<Agent>,
+    next_agent: u64,
+}
+
+struct Agent {
+    number: u64,
+    events: mpsc::Sender<CarrierEvent>,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("limits", &self.limits).field("counters", &self.counters()).finish()
+    }
+}
+
+impl Broker {
+    /// A broker with nobody connected, for the device at `address`.
+    pub fn new(address: Address, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            shared: Mutex::new(Shared {
+                state: State::new(Rules::new(&address), limits),
+                wakers: HashMap::new(),
+                crowd: Crowd::new(limits.handshakes, limits.handshakes_per_address),
+                crowd_cuts: BTreeMap::new(),
+                agent: None,
+                next_agent: 0,
+            }),
+        })
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> Counters {
+        self.lock().state.counters()
+    }
+
+    /// The bounds it was made with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Viewers connected now.
+    pub fn connected(&self) -> usize {
+        self.lock().state.connected()
+    }
+
+    /// Serves one connection to its end. `peer` is the address that counts for the limits.
+    pub async fn serve<S>(&self, io: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        session::run(self, io, peer).await;
+    }
+
+    /// The agent's own end, up at once. A second one takes the first's place. When it is stopped (or its task ends
+    /// otherwise), the offline status is published. Must be called on a runtime.
+    pub fn carrier(self: &Arc<Self>) -> Carrier {
+        link::start(self)
+    }
+
+    /// Sends everyone what is queued for them and then away, and lets nobody in any more. The sessions end within
+    /// the time that their peers take to read, at most [`Limits::send_time`].
+    pub fn shut_down(&self) {
+        self.with_state(State::close);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Nothing panics halfway through a change; if it did, the state would still be consistent per client.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state and wakes the sessions that this concerns.
+    fn with_state<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut shared = self.lock();
+        let result = change(&mut shared.state);
+        for key in shared.state.drain_woken() {
+            if let Some(waker) = shared.wakers.get(&key) {
+                waker.notify_one();
+            }
+        }
+        result
+    }
+
+    /// Lets a connection begin its handshake; another that has not finished its own may have to go.
+    fn begin_handshake(&self, ip: IpAddr) -> Handshake<'_> {
+        let mut shared = self.lock();
+        let (member, leaves) = shared.crowd.arrive(ip);
+        if let Some(cut) = leaves.and_then(|leaves| shared.crowd_cuts.remove(&leaves)) {
+            cut.cancel();
+        }
+        let cut = CancellationToken::new();
+        shared.crowd_cuts.insert(member, cut.clone());
+        Handshake { broker: self, member, cut }
+    }
+
+    /// Takes a client in; it leaves when the membership is dropped.
+    fn join(&self, connect: &Connect, ip: IpAddr) -> Result<(Membership<'_>, Admitted), ConnectAckReason> {
+        let admitted = self.with_state(|state| state.connect(connect, ip, crate::clock::now()))?;
+        let waker = Arc::new(Notify::new());
+        self.lock().wakers.insert(admitted.key, Arc::clone(&waker));
+        Ok((Membership { broker: self, key: admitted.key, waker }, admitted))
+    }
+
+    /// Hands an envelope to the agent, without waiting for it.
+    fn send_to_agent(&self, payload: Bytes) -> PublishAckReason {
+        let mut shared = self.lock();
+        let sent = match &shared.agent {
+            Some(agent) => agent.events.try_send(CarrierEvent::Envelope(payload)),
+            None => Err(mpsc::error::TrySendError::Closed(CarrierEvent::Envelope(payload))),
+        };
+        let code = match sent {
+            Ok(()) => return PublishAckReason::Success,
+            Err(mpsc::error::TrySendError::Full(_)) => PublishAckReason::QuotaExceeded,
+            Err(mpsc::error::TrySendError::Closed(_)) => PublishAckReason::NoMatchingSubscribers,
+        };
+        shared.state.count_agent_missed();
+        code
+    }
+}
+
+/// A connection whose CONNECT has not come. Dropping it makes room.
+struct Handshake<'a> {
+    broker: &'a Broker,
+    member: Member,
+    /// Cancelled when it has to make room for another.
+    cut: CancellationToken,
+}
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        let mut shared = self.broker.lock();
+        shared.crowd.leave(self.member);
+        shared.crowd_cuts.remove(&self.member);
+    }
+}
+
+/// A connected client. Dropping it disconnects the client.
+struct Membership<'a> {
+    broker: &'a Broker,
+    key: ClientKey,
+    waker: Arc<Notify>,
+}
+
+impl Drop for Membership<'_> {
+    fn drop(&mut self) {
+        let mut shared = self.broker.lock();
+        shared.state.disconnect(self.key);
+        shared.wakers.remove(&self.key);
+    }
+}

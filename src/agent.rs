@@ -1,0 +1,238 @@
+//! The composition root: builds the stages, connects the channels, starts and stops them in order.
+//!
+//! ```text
+//!  thread  cam0            one for each camera: capture + encode; parked while nobody watches
+//!     │ hub (ring of encoded frames; a viewer that falls behind skips to the next key frame)
+//!     ▼
+//!  tasks   session         one for each viewer: hub → RTP; WebRTC's own driver task beside it
+//!     ▲ 64 messages; full: the message is refused            │ 256 messages to viewers; full: the session waits
+//!     │                                                      ▼
+//!  task    exchange        owns desk and keys: opens, checks and seals every envelope
+//!     ▲ 64 envelopes a carrier; full: dropped, counted       │ 64 a carrier; full or down: lost, as on any network
+//!     │                                                      ▼
+//!  tasks   mqtt, broker    one for each carrier, one for each client of the embedded broker
+//!  task    web             the page, and WebSockets for the embedded broker
+//! ```
+//!
+//! Stop order: no new viewers → `bye` to sessions (at most 1 s) → encode → camera → carriers → broker and page.
+
+use std::{
+    future::Future,
+    io::{self, IsTerminal, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    camera::{self, CameraSource, Spec},
+    clock,
+    config::{CameraConfig, Config, Embedded, Listen, Source},
+    links::{self, Place, QrCode, Reach},
+    peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
+    pipeline::{self, CameraHandle, CameraSettings, Pipeline},
+    signal::{
+        Address, Carrier,
+        broker::{Broker, Limits},
+        desk::Desk,
+        exchange::{Command, Exchange},
+        keys::{self, KeyStore},
+        link::Link,
+        message::Role,
+        mqtt::{self, MqttSettings},
+    },
+    tasks,
+    web::{self, WebSettings},
+};
+
+/// Messages from sessions to the exchange.
+const QUEUE: usize = 256;
+/// The configured ICE servers change only with a restart; a viewer that is away for longer asks again.
+const ICE_EXPIRES: Duration = Duration::from_secs(12 * 3600);
+
+/// Runs the agent until `stop` ends, then stops it in order.
+///
+/// # Errors
+/// Why it cannot serve: one sentence that names the thing, the reason and the remedy.
+pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+    let store = KeyStore::open(&config.state_dir)?;
+    let address = Address { root: config.broker.root.clone(), device: store.device() };
+    let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
+    let listener = bind(config.web.listen).await?;
+    let bound = listener.local_addr().context("the page's listener has no address")?;
+
+    let (cameras, pipelines) = start_cameras(&config.cameras, sources)?;
+    let (broker, carriers) = start_carriers(&config, &address)?;
+    let (to_viewers, from_peers) = mpsc::channel(QUEUE);
+    let peers = peer::start(peer_settings(&config), cameras, to_viewers);
+    let desk = Desk::new(store.device(), store.viewers().to_vec(), Box::new(keys::random), clock::now());
+    let (commands, queue) = mpsc::channel(8);
+    let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue };
+    let exchange = tasks::spawn("exchange", exchange.run());
+    let web_stop = CancellationToken::new();
+    let web = web::serve(listener, web_settings(&config), broker, web_stop.clone());
+
+    let places =
+        links::places(config.web.listen, bound, &links::interfaces(), config.web.page_url.as_deref());
+    print_links(&config, &address, &places, &commands).await?;
+
+    stop.await;
+    info!("stopping");
+    let (done, sessions_ended) = oneshot::channel();
+    let _ = commands.send(Command::EndSessions { done }).await;
+    let _ = sessions_ended.await;
+    tokio::task::block_in_place(|| pipelines.into_iter().for_each(Pipeline::stop));
+    let _ = commands.send(Command::Stop).await;
+    let _ = exchange.await;
+    web_stop.cancel();
+    let _ = web.await;
+    info!("stopped");
+    Ok(())
+}
+
+/// The configured camera, opened once for a moment where that disturbs nobody: a wrong path or size is told at the
+/// start and not to the first viewer.
+fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
+    let spec = match &camera.source {
+        Source::Named(spec) => spec.clone(),
+        Source::Auto => match camera::v4l2::capture_devices().into_iter().next() {
+            Some(found) => Spec::Device(found.path),
+            None => Spec::Synthetic,
+        },
+    };
+    let opens_at_start = matches!(spec, Spec::Device(_) | Spec::Replay(_));
+    let source = spec.source();
+    if opens_at_start {
+        source.open(&camera.wish)?;
+    }
+    Ok(source)
+}
+
+fn start_cameras(
+    cameras: &[CameraConfig],
+    sources: Vec<Arc<dyn CameraSource>>,
+) -> Result<(Vec<CameraHandle>, Vec<Pipeline>)> {
+    let mut started = (Vec::new(), Vec::new());
+    for (camera, source) in cameras.iter().zip(sources) {
+        info!(camera = %camera.id, source = %source.describe(), "the camera opens with the first viewer");
+        let settings = CameraSettings {
+            id: camera.id.clone(),
+            name: camera.name.clone(),
+            wish: camera.wish,
+            bitrate: camera.bitrate,
+        };
+        let (handle, pipeline) =
+            pipeline::start(settings, source).context("cannot start the camera's thread")?;
+        started.0.push(handle);
+        started.1.push(pipeline);
+    }
+    Ok(started)
+}
+
+fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Broker>>, Vec<Carrier>)> {
+    let broker = match config.broker.embedded {
+        Embedded::On => Some(Broker::new(address.clone(), Limits::default())),
+        Embedded::Off => None,
+    };
+    let mut carriers: Vec<Carrier> = broker.iter().map(Broker::carrier).collect();
+    if let Some(external) = &config.broker.external {
+        let settings = MqttSettings {
+            user: external.user.clone(),
+            password: external.password.clone(),
+            ca: external.ca_file.clone(),
+            client_cert: external.client_certificate.clone(),
+            ..MqttSettings::new(&external.url)
+        };
+        carriers.push(mqtt::start(settings, address.clone())?);
+    }
+    Ok((broker, carriers))
+}
+
+fn peer_settings(config: &Config) -> PeerSettings {
+    PeerSettings {
+        rtc: RtcSettings { ice_servers: config.webrtc.ice_servers.clone(), addresses: None },
+        max_viewers: config.webrtc.max_viewers as usize,
+        device_name: config.name.clone(),
+        ice_expires: ICE_EXPIRES,
+        timings: Timings::default(),
+    }
+}
+
+/// The page may be opened under the name of its configured address, too.
+fn web_settings(config: &Config) -> WebSettings {
+    let name = config.web.page_url.as_deref().and_then(|url| {
+        let rest = url.split_once("://")?.1;
+        let host = rest.split(['/', '?']).next()?;
+        Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
+    });
+    WebSettings { names: config.web.names.iter().cloned().chain(name).collect(), ..WebSettings::default() }
+}
+
+/// IPv6 and IPv4 together, or IPv4 alone where the kernel has no IPv6.
+async fn bind(listen: Listen) -> Result<TcpListener> {
+    match listen {
+        Listen::At(address) => Ok(web::bind(address).await?),
+        Listen::Everywhere(port) => {
+            let at = |ip| SocketAddr::new(ip, port);
+            match web::bind(at(IpAddr::V6(Ipv6Addr::UNSPECIFIED))).await {
+                Ok(listener) => Ok(listener),
+                Err(error) if error.is_address_missing() => {
+                    Ok(web::bind(at(IpAddr::V4(Ipv4Addr::UNSPECIFIED))).await?)
+                }
+                Err(error) => Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Writes the links to standard output, each with a one-time secret of its own, and on a terminal a QR code of
+/// the one that a phone can open.
+async fn print_links(
+    config: &Config,
+    address: &Address,
+    places: &[Place],
+    commands: &mpsc::Sender<Command>,
+) -> Result<()> {
+    let mut text = String::new();
+    let mut for_a_phone = None;
+    for place in places {
+        let (reply, secret) = oneshot::channel();
+        // The first to open a link of a new agent is its owner.
+        let invite = Command::Invite { role: Role::Admin, reply };
+        commands.send(invite).await.map_err(|_| anyhow!("signaling has stopped"))?;
+        let link = Link {
+            device: address.device,
+            root: address.root.clone(),
+            secret: secret.await.context("signaling has stopped")?,
+            broker: config.broker.page.clone(),
+        };
+        let url = format!("{}#{}", place.url, link.fragment());
+        text.push_str(&format!("Watch: {url}\n"));
+        match place.reach {
+            Reach::Local => {}
+            Reach::Lan | Reach::Elsewhere => {
+                for_a_phone.get_or_insert(url);
+            }
+        }
+    }
+    let mut out = io::stdout();
+    if out.is_terminal() {
+        if let Some(code) = for_a_phone.as_deref().and_then(QrCode::new) {
+            text.push_str(&format!("\n{code}"));
+        }
+        text.push_str(
+            "Each link pairs one browser, within ten minutes. Paired browsers need no link. Ctrl-C stops.\n",
+        );
+    }
+    // Nobody may be reading: that is no reason not to serve.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The TOML file as it is written: every key optional, unknown keys refused with the nearest known one. Pure.
+//! Not here: defaults and checks across keys (`config.rs`).
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer};
+
+use super::{
+    ConfigError,
+    values::{BitrateValue, Size, nearest},
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    pub name: Option<String>,
+    pub state_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub camera: Vec<RawCamera>,
+    pub web: RawWeb,
+    pub broker: RawBroker,
+    pub webrtc: RawWebRtc,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawCamera {
+    pub id: Option<String>,
+    pub name: Option<String>,
+    pub source: Option<String>,
+    pub size: Option<Size>,
+    pub fps: Option<u32>,
+    pub bitrate: Option<BitrateValue>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawWeb {
+    pub listen: Option<String>,
+    pub page_url: Option<String>,
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawBroker {
+    pub embedded: Option<bool>,
+    pub root: Option<String>,
+    pub url: Option<String>,
+    pub page_url: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawWebRtc {
+    pub max_viewers: Option<u32>,
+    pub ice_server: Vec<RawIceServer>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawIceServer {
+    pub urls: Vec<String>,
+    pub username: Option<String>,
+    pub credential: Option<String>,
+    pub credential_file: Option<PathBuf>,
+}
+
+/// Reads the file's text.
+pub fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
+    toml::from_str(text).map_err(|error| ConfigError::Malformed {
+        path: path.to_owned(),
+        line: error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count()),
+        what: explain(error.message()),
+    })
+}
+
+/// serde lists all known keys; a person wants the one that was meant.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match (message.starts_with("unknown field"), quoted.next()) {
+        (true, Some(unknown)) => {
+            let known: Vec<&str> = quoted.collect();
+            match nearest(unknown, known.iter().copied()) {
+                Some(meant) => format!("unknown key `{unknown}`: did you mean `{meant}`?"),
+                None => format!("unknown key `{unknown}`: known here are {}", known.join(", ")),
+            }
+        }
+        _ => message.trim_end().replace('\n', " "),
+    }
+}
+
+/// `[camera]` for one, `[[camera]]` for several.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawCamera>, D::Error> {
+    struct Visitor;
+
+    impl<'de> serde::de::Visitor<'de> for Visitor {
+        type Value = Vec<RawCamera>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a table [camera], or several [[camera]]")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            RawCamera::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                .map(|camera| vec![camera])
+        }
+    }
+
+    deserializer.deserialize_any(Visitor)
+}

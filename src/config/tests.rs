@@ -1,0 +1,187 @@
+//! How files, flags and mistakes are read.
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    load_with(text, &RunArgs::default())
+}
+
+fn load_with(text: &str, args: &RunArgs) -> Result<Config, ConfigError> {
+    let raw = file::parse(Path::new("pinhole.toml"), text)?;
+    let args = RunArgs { state: Some("/tmp/state".into()), ..args.clone() };
+    Config::build(&args, raw, Path::new("/etc/pinhole"))
+}
+
+fn refusal(text: &str) -> String {
+    load(text).expect_err("it must be refused").to_string()
+}
+
+#[test]
+fn every_example_in_the_documentation_parses() {
+    let text = include_str!("../../docs/configuration.md");
+    let blocks: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 5, "found {} examples", blocks.len());
+    for block in blocks {
+        let read = file::parse(Path::new("docs/configuration.md"), block).expect("a documented example");
+        // The password's file is not here: what is asked is whether the keys and values are right.
+        match Config::build(
+            &RunArgs { state: Some("/tmp/state".into()), ..RunArgs::default() },
+            read,
+            Path::new("/etc/pinhole"),
+        ) {
+            Ok(_) | Err(ConfigError::File { .. }) => {}
+            Err(error) => panic!("{error}\n{block}"),
+        }
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let text = include_str!("../../docs/configuration.md");
+    for section in [
+        "x = 1",
+        "camera.x = 1",
+        "web.x = 1",
+        "broker.x = 1",
+        "webrtc.x = 1",
+        "webrtc.ice_server = [{ x = 1 }]",
+    ] {
+        // serde names all keys it knows beside the unknown one.
+        let error = toml::from_str::<RawConfig>(section).expect_err("x is no key");
+        let keys: Vec<&str> =
+            error.message().split('`').skip(1).step_by(2).filter(|key| *key != "x").collect();
+        assert!(!keys.is_empty(), "{}", error.message());
+        for key in keys {
+            assert!(
+                text.contains(&format!("`{key}`"))
+                    || text.contains(&format!("[{key}]"))
+                    || text.contains(&format!(".{key}]")),
+                "`{key}` ({section}) is not in docs/configuration.md"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_variable_is_documented() {
+    let text = include_str!("../../docs/configuration.md");
+    let variables = crate::cli::Cli::variables();
+    assert!(variables.len() >= 10);
+    for variable in variables {
+        assert!(text.contains(&format!("`{variable}`")), "{variable} is not in docs/configuration.md");
+    }
+}
+
+#[test]
+fn nothing_set_gives_the_defaults() {
+    let config = load("").expect("an empty file is fine");
+    let camera = &config.cameras[0];
+    assert_eq!(config.cameras.len(), 1);
+    assert_eq!(camera.source, Source::Auto);
+    assert_eq!((camera.wish.width, camera.wish.height), (1280, 720));
+    assert_eq!(camera.wish.size, SizeWish::Nearest);
+    assert_eq!(camera.bitrate, Bitrate(1_500_000));
+    assert_eq!(config.web.listen, Listen::Everywhere(8480));
+    assert_eq!(config.broker.embedded, Embedded::On);
+    assert!(config.broker.external.is_none());
+    assert_eq!(config.webrtc.max_viewers, 8);
+}
+
+#[test]
+fn flags_win_over_the_file_and_a_named_size_is_exact() {
+    let args = RunArgs {
+        camera: Some("synthetic".to_owned()),
+        size: Some(Size { width: 640, height: 360 }),
+        fps: Some(15),
+        bitrate: Some("800k".parse().expect("a bitrate")),
+        listen: Some("127.0.0.1:0".to_owned()),
+        ..RunArgs::default()
+    };
+    let config = load_with("[camera]\nsource = \"/dev/video7\"\nfps = 25\n[web]\nlisten = \"9000\"", &args)
+        .expect("good");
+    let camera = &config.cameras[0];
+    assert_eq!(camera.source, Source::Named(camera::parse("synthetic").expect("a source")));
+    assert_eq!((camera.wish.width, camera.wish.size), (640, SizeWish::Exact));
+    assert_eq!(camera.wish.rate, FrameRate::new(15));
+    assert_eq!(camera.bitrate, Bitrate(800_000));
+    assert_eq!(config.web.listen, Listen::At("127.0.0.1:0".parse().expect("an address")));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
+    assert_eq!(
+        refusal("[camera]\nfps = 30\nbitrat = \"1M\""),
+        "pinhole.toml, line 3: unknown key `bitrat`: did you mean `bitrate`?"
+    );
+    assert_eq!(refusal("nmae = \"x\""), "pinhole.toml, line 1: unknown key `nmae`: did you mean `name`?");
+    assert_eq!(
+        refusal("[web]\nzzzzzzzz = 1"),
+        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names"
+    );
+    assert_eq!(
+        refusal("[[camera]]\nsorce = \"auto\""),
+        "pinhole.toml, line 2: unknown key `sorce`: did you mean `source`?"
+    );
+}
+
+#[test]
+fn malformed_values_name_the_line_and_what_would_fit() {
+    for (text, line, words) in [
+        ("[camera]\nsize = \"big\"", 2, "WIDTHxHEIGHT"),
+        ("[camera]\nsize = \"641x360\"", 2, "even"),
+        ("[camera]\nbitrate = \"fast\"", 2, "1500k"),
+        ("[camera]\nbitrate = 12", 2, "100k to 50M"),
+        ("name = ", 1, ""),
+        ("[camera", 1, ""),
+    ] {
+        let message = refusal(text);
+        assert!(message.starts_with(&format!("pinhole.toml, line {line}: ")), "{message}");
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn contradictions_name_the_key_and_the_remedy() {
+    for (text, words) in [
+        ("[broker]\nembedded = false", "broker.page_url"),
+        ("[broker]\npage_url = \"ws://b/mqtt\"", "broker.url"),
+        ("[broker]\nuser = \"u\"", "broker.url"),
+        ("[broker]\nurl = \"mqtt://b\"\ncert_file = \"c\"", "broker.key_file"),
+        ("[broker]\nurl = \"mqtt://b\"\npage_url = \"http://b\"", "ws://"),
+        ("[broker]\nurl = \"mqtt://b\"\npassword_file = \"/nowhere/pw\"", "/nowhere/pw"),
+        ("[broker]\nroot = \"a/#\"", "broker.root"),
+        ("[[camera]]\nid = \"a\"\n[[camera]]\nid = \"a\"", "twice"),
+        ("[[camera]]\nid = \"a/b\"", "letters"),
+        ("[camera]\nfps = 0", "1 to 120"),
+        ("[camera]\nsource = \"webcam\"", "webcam"),
+        ("[web]\nlisten = \"here\"", "ADDRESS:PORT"),
+        ("[webrtc]\nmax_viewers = 0", "max_viewers"),
+        ("[[webrtc.ice_server]]\nurls = [\"turn:t:3478\"]", "credential"),
+        ("[[webrtc.ice_server]]\nurls = [\"http://t\"]", "stun:"),
+    ] {
+        let message = refusal(text);
+        assert!(message.contains(words), "{text}\n{message}");
+    }
+}
+
+#[test]
+fn a_websocket_broker_serves_the_page_too() {
+    let config = load("[broker]\nurl = \"wss://b.example/mqtt\"\nembedded = false").expect("good");
+    assert_eq!(config.broker.page.as_deref(), Some("wss://b.example/mqtt"));
+}
+
+#[test]
+fn bitrates_and_sizes_are_read_as_people_write_them() {
+    for (text, bits) in
+        [("1500k", 1_500_000), ("1.5M", 1_500_000), ("2M", 2_000_000), ("800000", 800_000), ("500K", 500_000)]
+    {
+        assert_eq!(text.parse::<BitrateValue>().map(|value| value.0), Ok(Bitrate(bits)), "{text}");
+    }
+    for text in ["", "k", "1", "100M", "-5k", "NaN", "infk", "1500 q"] {
+        assert!(text.parse::<BitrateValue>().is_err(), "{text}");
+    }
+    for text in ["", "x", "1280", "1280x", "x720", "0x0", "99999x99999", "1281x720", "１２x３"] {
+        assert!(text.parse::<Size>().is_err(), "{text}");
+    }
+}

@@ -1,0 +1,273 @@
+//! What every encoder must do, run over all that make pictures; and the bitrate, measured over the noisy synthetic
+//! picture. Decoding is done by OpenH264's own decoder.
+
+use std::time::Duration;
+
+use openh264::{
+    decoder::{DecodedYUV, Decoder},
+    formats::YUVSource,
+};
+
+use super::{
+    Bitrate, Encoder, FrameKind, Request,
+    convert::{Converter, I420, frame_length},
+    openh264::{OpenH264, profile_level},
+    passthrough,
+};
+use crate::{
+    camera::{CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, synthetic},
+    clock,
+};
+
+const SIZES: [(u32, u32); 7] =
+    [(160, 96), (176, 144), (320, 240), (640, 360), (854, 480), (642, 362), (1280, 720)];
+
+fn format(pixel: PixelFormat, width: u32, height: u32, padding: u32) -> VideoFormat {
+    let row = if pixel == PixelFormat::Yuyv { width * 2 } else { width };
+    VideoFormat { pixel, width, height, stride: row + padding, rate: FrameRate::new(30) }
+}
+
+/// A smooth picture in motion, in any layout: what is lost in it, the encoder lost.
+fn smooth(format: &VideoFormat, number: usize) -> Vec<u8> {
+    let (width, height) = (format.width as usize, format.height as usize);
+    let luma = |x: usize, y: usize| (40 + (x + y + number * 2) % 320 * 160 / 320) as u8;
+    let u = |x: usize, y: usize| (96 + (x + y / 2) % 256 / 8) as u8;
+    let v = |x: usize, y: usize| (160 - (x / 2 + y) % 256 / 8) as u8;
+    let stride = format.stride as usize;
+    let mut data = vec![0; frame_length(format)];
+    match format.pixel {
+        PixelFormat::Yuyv => {
+            for y in 0..height {
+                for x in 0..width / 2 {
+                    let pixel = [luma(2 * x, y), u(x, y / 2), luma(2 * x + 1, y), v(x, y / 2)];
+                    data[y * stride + 4 * x..][..4].copy_from_slice(&pixel);
+                }
+            }
+        }
+        PixelFormat::Nv12 | PixelFormat::I420 => {
+            for y in 0..height {
+                for x in 0..width {
+                    data[y * stride + x] = luma(x, y);
+                }
+            }
+            let chroma = &mut data[stride * height..];
+            for y in 0..height / 2 {
+                for x in 0..width / 2 {
+                    if format.pixel == PixelFormat::Nv12 {
+                        chroma[y * stride + 2 * x] = u(x, y);
+                        chroma[y * stride + 2 * x + 1] = v(x, y);
+                    } else {
+                        chroma[y * (stride / 2) + x] = u(x, y);
+                        chroma[(height / 2 + y) * (stride / 2) + x] = v(x, y);
+                    }
+                }
+            }
+        }
+        PixelFormat::H264 => panic!("not a picture"),
+    }
+    data
+}
+
+fn frame(data: &[u8]) -> Frame<'_> {
+    Frame { data, captured: clock::now(), skipped: 0 }
+}
+
+fn plane_psnr(ours: (&[u8], usize), decoded: (&[u8], usize), width: usize, height: usize) -> f64 {
+    let mut error = 0_u64;
+    for row in 0..height {
+        let (a, b) = (&ours.0[row * ours.1..][..width], &decoded.0[row * decoded.1..][..width]);
+        error += a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum::<u64>();
+    }
+    10.0 * (255.0_f64.powi(2) * (width * height) as f64 / error.max(1) as f64).log10()
+}
+
+/// The worst plane's peak signal-to-noise ratio, in decibels.
+fn psnr(ours: I420<'_>, decoded: &DecodedYUV<'_>, width: usize, height: usize) -> f64 {
+    let strides = decoded.strides();
+    let chroma = (width / 2, height / 2);
+    [
+        plane_psnr((ours.y, ours.y_stride), (decoded.y(), strides.0), width, height),
+        plane_psnr((ours.u, ours.chroma_stride), (decoded.u(), strides.1), chroma.0, chroma.1),
+        plane_psnr((ours.v, ours.chroma_stride), (decoded.v(), strides.2), chroma.0, chroma.1),
+    ]
+    .into_iter()
+    .fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn output_decodes_to_the_picture_at_every_size_and_layout() {
+    for pixel in [PixelFormat::I420, PixelFormat::Nv12, PixelFormat::Yuyv] {
+        for (width, height) in SIZES {
+            let paddings: &[u32] = if width == 642 { &[0, 2, 32] } else { &[0] };
+            for padding in paddings.iter().copied() {
+                let format = format(pixel, width, height, padding);
+                let mut encoder = OpenH264::new(format, Bitrate(4_000_000)).unwrap();
+                let mut decoder = Decoder::new().unwrap();
+                let mut converter = Converter::new(format).unwrap();
+                for number in 0..3 {
+                    let data = smooth(&format, number);
+                    let encoded = encoder.encode(&frame(&data), Request::Any).unwrap().unwrap();
+                    let first = if number == 0 { FrameKind::Key } else { FrameKind::Delta };
+                    assert_eq!(encoded.kind, first, "{format:?} frame {number}");
+                    let decoded = decoder.decode(&encoded.data).unwrap().expect("a picture");
+                    assert_eq!(decoded.dimensions(), (width as usize, height as usize));
+                    let quality =
+                        psnr(converter.convert(&data).unwrap(), &decoded, width as usize, height as usize);
+                    assert!(quality > 32.0, "{format:?} frame {number}: {quality:.1} dB");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn key_frame_comes_on_request_and_only_then() {
+    let format = format(PixelFormat::I420, 160, 96, 0);
+    let mut encoder = OpenH264::new(format, Bitrate(200_000)).unwrap();
+    for number in 0..400 {
+        let wanted = matches!(number, 0 | 7 | 8 | 200);
+        let request = if wanted { Request::Key } else { Request::Any };
+        let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
+        assert_eq!(encoded.kind == FrameKind::Key, wanted, "frame {number}");
+    }
+}
+
+/// NAL unit types of an access unit all of whose start codes have four bytes.
+fn nal_types(data: &[u8]) -> Vec<u8> {
+    let starts: Vec<usize> =
+        data.windows(3).enumerate().filter(|(_, window)| *window == [0, 0, 1]).map(|(at, _)| at).collect();
+    assert_eq!(starts.first(), Some(&1));
+    assert!(starts.iter().all(|at| data[at - 1] == 0), "a three-byte start code");
+    starts.iter().map(|at| data[at + 3] & 0x1f).collect()
+}
+
+#[test]
+fn every_key_frame_begins_with_sps_and_pps_of_the_announced_profile() {
+    for (width, height) in SIZES {
+        let format = format(PixelFormat::I420, width, height, 0);
+        let bitrate = Bitrate(1_500_000);
+        let mut encoder = OpenH264::new(format, bitrate).unwrap();
+        for number in 0..6 {
+            let request = if number == 3 { Request::Key } else { Request::Any };
+            let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
+            match encoded.kind {
+                FrameKind::Key => {
+                    assert_eq!(nal_types(&encoded.data), [7, 8, 5], "{width}x{height} frame {number}");
+                    assert_eq!(
+                        passthrough::profile_level(&encoded.data),
+                        Some(profile_level(&format, bitrate)),
+                        "{width}x{height}"
+                    );
+                }
+                FrameKind::Delta => assert_eq!(nal_types(&encoded.data), [1]),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_decoder_can_start_at_any_key_frame() {
+    let format = format(PixelFormat::I420, 320, 240, 0);
+    let mut encoder = OpenH264::new(format, Bitrate(500_000)).unwrap();
+    for number in 0..20 {
+        encoder.encode(&frame(&smooth(&format, number)), Request::Any).unwrap();
+    }
+    let mut decoder = Decoder::new().unwrap();
+    for number in 20..30 {
+        let request = if number == 20 { Request::Key } else { Request::Any };
+        let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
+        assert!(decoder.decode(&encoded.data).unwrap().is_some());
+    }
+}
+
+#[test]
+fn short_frame_is_refused_and_the_next_one_encoded() {
+    let format = format(PixelFormat::I420, 160, 96, 0);
+    let mut encoder = OpenH264::new(format, Bitrate(300_000)).unwrap();
+    let data = smooth(&format, 0);
+    assert!(encoder.encode(&frame(&data[1..]), Request::Key).is_err());
+    let encoded = encoder.encode(&frame(&data), Request::Any).unwrap().unwrap();
+    assert_eq!(encoded.kind, FrameKind::Key);
+}
+
+/// Encodes `seconds` of the synthetic picture as fast as it goes; gives the bits per second of picture time.
+fn rate_over(encoder: &mut OpenH264, pictures: &mut synthetic::Pictures, seconds: u32) -> f64 {
+    let mut bytes = 0;
+    for _ in 0..seconds * 30 {
+        let encoded = encoder.encode(&frame(pictures.next()), Request::Any).unwrap();
+        bytes += encoded.expect("no frame is skipped").data.len();
+    }
+    bytes as f64 * 8.0 / f64::from(seconds)
+}
+
+#[test]
+fn bitrate_is_held_on_a_noisy_picture_without_skipping() {
+    for (width, height, bits) in [(640, 360, 800_000), (640, 360, 400_000)] {
+        let format = format(PixelFormat::I420, width, height, 0);
+        let mut pictures = synthetic::Pictures::new(width, height);
+        let mut encoder = OpenH264::new(format, Bitrate(bits)).unwrap();
+        let rate = rate_over(&mut encoder, &mut pictures, 10);
+        let off = rate / f64::from(bits) - 1.0;
+        assert!(off.abs() < 0.15, "{width}x{height}: {:.0} kbit/s for {}", rate / 1000.0, Bitrate(bits));
+    }
+}
+
+#[test]
+fn bitrate_follows_down_and_up() {
+    let format = format(PixelFormat::I420, 640, 360, 0);
+    let mut pictures = synthetic::Pictures::new(640, 360);
+    let mut encoder = OpenH264::new(format, Bitrate(1_000_000)).unwrap();
+    for bits in [1_000_000, 400_000, 1_200_000] {
+        encoder.set_bitrate(Bitrate(bits)).unwrap();
+        rate_over(&mut encoder, &mut pictures, 2);
+        let rate = rate_over(&mut encoder, &mut pictures, 4);
+        let off = rate / f64::from(bits) - 1.0;
+        assert!(off.abs() < 0.2, "{:.0} kbit/s for {}", rate / 1000.0, Bitrate(bits));
+    }
+}
+
+#[test]
+fn synthetic_camera_can_be_encoded() {
+    let wish = Wish { width: 320, height: 240, rate: FrameRate::new(60), size: SizeWish::Exact };
+    let mut camera = synthetic::SyntheticSource.open(&wish).unwrap();
+    let mut encoder = OpenH264::new(camera.format(), Bitrate(500_000)).unwrap();
+    let picture = camera.next_frame(Duration::from_secs(5)).unwrap().unwrap();
+    let encoded = encoder.encode(&picture, Request::Key).unwrap().unwrap();
+    assert!(Decoder::new().unwrap().decode(&encoded.data).unwrap().is_some());
+}
+
+/// Prints the costs and rates that the README quotes. Run alone, in a release build:
+/// `cargo test --release -- --ignored --nocapture measure_720p`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn measure_720p() {
+    let (width, height) = (1280, 720);
+    let frames = 300;
+    let mut pictures = synthetic::Pictures::new(width, height);
+    let per_frame = |what: &str, run: &mut dyn FnMut(u32)| {
+        run(0);
+        let start = clock::now();
+        (1..=frames).for_each(&mut *run);
+        println!("{what}: {:.3} ms/frame", start.elapsed().as_secs_f64() * 1000.0 / f64::from(frames));
+    };
+    per_frame("synthetic picture", &mut |_| {
+        std::hint::black_box(pictures.next());
+    });
+    for pixel in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
+        let format = format(pixel, width, height, 0);
+        let data = smooth(&format, 0);
+        let mut converter = Converter::new(format).unwrap();
+        per_frame(&format!("convert {pixel:?}"), &mut |_| {
+            std::hint::black_box(converter.convert(&data).unwrap());
+        });
+    }
+    for bits in [1_500_000, 3_000_000, 800_000] {
+        let mut encoder = OpenH264::new(format(PixelFormat::I420, width, height, 0), Bitrate(bits)).unwrap();
+        let mut bytes = 0;
+        per_frame(&format!("synthetic picture and encode at {}", Bitrate(bits)), &mut |number| {
+            let encoded = encoder.encode(&frame(pictures.next()), Request::Any).unwrap().unwrap();
+            bytes += if number == 0 { 0 } else { encoded.data.len() };
+        });
+        println!("  gave {:.0} kbit/s", bytes as f64 * 8.0 / f64::from(frames) * 30.0 / 1000.0);
+    }
+}

@@ -1,0 +1,306 @@
+//! The task that all viewers' messages pass through: asks the `registry`, starts session tasks, hands messages on
+//! to them, and clears up after them. Never waits for a session or for the signaling.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::Instrument;
+
+use super::{
+    Inbound, Outbox, PeerSettings,
+    registry::{Decision, Fate, Registry, Viewer},
+    servers::{self, Server},
+    session::Phase,
+    session_task::{self, Command, Context},
+};
+use crate::{
+    clock,
+    pipeline::CameraHandle,
+    signal::{
+        message::{ByeReason, CameraInfo, ErrorCode, Limits, Offer, Role, ToDevice, ToViewer, Welcome},
+        topic::{KeyId, SessionId},
+    },
+    tasks,
+};
+
+/// Messages that wait for one session; a viewer that sends faster loses them.
+const SESSION_QUEUE: usize = 64;
+/// How long sessions have to say good-bye.
+const STOP_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// Keys whose sessions shall end. A set, not a queue: a revocation is never lost.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    /// Held for an insertion or a swap.
+    keys: Mutex<BTreeSet<KeyId>>,
+    added: Notify,
+}
+
+impl Revocations {
+    pub fn add(&self, key: KeyId) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.added.notify_one();
+    }
+
+    async fn next(&self) -> BTreeSet<KeyId> {
+        loop {
+            let keys = std::mem::take(&mut *self.keys.lock().unwrap_or_else(PoisonError::into_inner));
+            if !keys.is_empty() {
+                return keys;
+            }
+            self.added.notified().await;
+        }
+    }
+}
+
+/// See the module.
+pub struct Reception {
+    settings: PeerSettings,
+    rtc: Arc<super::rtc::RtcSettings>,
+    cameras: Vec<CameraHandle>,
+    registry: Registry,
+    sessions: BTreeMap<SessionId, Running>,
+    /// Resolves when a session's task has ended, in whatever way.
+    ended: FuturesUnordered<BoxFuture<'static, (SessionId, Result<(), tokio::task::JoinError>)>>,
+    phases: FuturesUnordered<BoxFuture<'static, PhaseChange>>,
+    servers: watch::Receiver<Vec<Server>>,
+    out: Outbox,
+    viewers: watch::Sender<Vec<Viewer>>,
+    /// The next session's number.
+    number: u64,
+}
+
+type PhaseChange = (SessionId, Option<watch::Receiver<Phase>>);
+
+struct Running {
+    commands: mpsc::Sender<Command>,
+    abort: tokio::task::AbortHandle,
+    span: tracing::Span,
+}
+
+impl Reception {
+    pub fn new(
+        settings: PeerSettings,
+        cameras: Vec<CameraHandle>,
+        out: Outbox,
+        viewers: watch::Sender<Vec<Viewer>>,
+    ) -> Self {
+        let ids = cameras.iter().map(|camera| camera.settings().id.clone()).collect();
+        let registry = Registry::new(settings.max_viewers, ids);
+        Self {
+            rtc: Arc::new(settings.rtc.clone()),
+            settings,
+            cameras,
+            registry,
+            sessions: BTreeMap::new(),
+            ended: FuturesUnordered::new(),
+            phases: FuturesUnordered::new(),
+            servers: watch::channel(Vec::new()).1,
+            out,
+            viewers,
+            number: 0,
+        }
+    }
+
+    /// Runs until `stop`, and then until all sessions have said good-bye.
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Inbound>,
+        revocations: Arc<Revocations>,
+        stop: CancellationToken,
+    ) {
+        let (servers, resolved) = watch::channel(Vec::new());
+        self.servers = resolved;
+        let resolver = resolve_servers(Arc::clone(&self.rtc), servers);
+        let _resolver = AbortOnDropHandle::new(tasks::spawn("ice-servers", resolver));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                keys = revocations.next() => self.revoke(&keys),
+                Some((session, result)) = self.ended.next() => self.clear_up(session, result),
+                Some(change) = self.phases.next() => self.note_phase(change),
+                inbound = inbox.recv() => match inbound {
+                    Some(inbound) => self.receive(inbound),
+                    None => break,
+                },
+            }
+            self.publish();
+        }
+        self.stop().await;
+    }
+
+    fn receive(&mut self, inbound: Inbound) {
+        let Inbound { session, viewer, role, message } = inbound;
+        match self.registry.handle(clock::now(), session, viewer, role, &message) {
+            Decision::Welcome => self.out.reply(session, ToViewer::Welcome(self.welcome(role))),
+            Decision::Start { camera, replaced } => {
+                for old in replaced {
+                    self.command(old, Command::End(ByeReason::Replaced));
+                }
+                if let ToDevice::Offer(offer) = message {
+                    self.start(session, viewer, camera, offer);
+                }
+            }
+            Decision::Forward => self.command(session, Command::Message(message)),
+            Decision::Refuse { code, message, session: fate } => {
+                tracing::debug!(%viewer, ?code, message, "a viewer's message was refused");
+                let error = ToViewer::Error { code, message };
+                match fate {
+                    Fate::Continues => self.out.reply(session, error),
+                    Fate::Over => self.out.finish(session, error),
+                }
+            }
+            Decision::Ignore => {}
+        }
+    }
+
+    fn welcome(&self, role: Role) -> Welcome {
+        let camera = |camera: &CameraHandle| {
+            let settings = camera.settings();
+            CameraInfo {
+                id: settings.id.clone(),
+                name: settings.name.clone(),
+                width: settings.wish.width,
+                height: settings.wish.height,
+                fps: settings.wish.rate.per_second().round() as u32,
+                audio: false,
+            }
+        };
+        Welcome {
+            name: self.settings.device_name.clone(),
+            role,
+            cameras: self.cameras.iter().map(camera).collect(),
+            ice_servers: self.settings.rtc.ice_servers.clone(),
+            ice_expires_s: u32::try_from(self.settings.ice_expires.as_secs()).unwrap_or(u32::MAX),
+            limits: Limits { viewers: u32::try_from(self.settings.max_viewers).unwrap_or(u32::MAX) },
+        }
+    }
+
+    fn start(&mut self, session: SessionId, viewer: KeyId, camera: usize, offer: Offer) {
+        let (commands, queue) = mpsc::channel(SESSION_QUEUE);
+        let (phase, phases) = watch::channel(Phase::Unfinished);
+        let camera = self.cameras[camera].clone();
+        let span = tracing::info_span!("session", %viewer, camera = camera.settings().id);
+        self.number += 1;
+        let context = Context {
+            session,
+            number: self.number,
+            camera,
+            rtc: Arc::clone(&self.rtc),
+            servers: self.servers.clone(),
+            timings: self.settings.timings,
+            out: self.out.clone(),
+            phase,
+        };
+        let task = tasks::spawn("session", session_task::run(context, offer, queue).instrument(span.clone()));
+        let running = Running { commands, abort: task.abort_handle(), span };
+        self.sessions.insert(session, running);
+        self.ended.push(Box::pin(async move { (session, task.await) }));
+        self.phases.push(Box::pin(next_phase(session, phases)));
+    }
+
+    fn command(&self, session: SessionId, command: Command) {
+        let Some(running) = self.sessions.get(&session) else { return };
+        let ends = matches!(command, Command::End(_));
+        if running.commands.try_send(command).is_err() {
+            tracing::debug!(%session, "a session's queue is full: a message is dropped");
+            if ends {
+                // It shall end in any case; its end is noticed as that of any task.
+                running.abort.abort();
+            }
+        }
+    }
+
+    fn revoke(&mut self, keys: &BTreeSet<KeyId>) {
+        for key in keys {
+            for session in self.registry.revoke(*key) {
+                self.command(session, Command::End(ByeReason::Revoked));
+            }
+        }
+    }
+
+    fn clear_up(&mut self, session: SessionId, result: Result<(), tokio::task::JoinError>) {
+        let ended = self.sessions.remove(&session);
+        self.registry.finished(session);
+        if let Some(Running { span, .. }) = ended {
+            span.in_scope(|| tracing::info!("the viewer has left"));
+        }
+        let Err(error) = result else { return };
+        if error.is_panic() {
+            tracing::error!(%error, "a session failed; the others go on");
+        }
+        let message = "the session failed on the device; try again".to_owned();
+        self.out.finish(session, ToViewer::Error { code: ErrorCode::Internal, message });
+    }
+
+    fn note_phase(&mut self, (session, phases): PhaseChange) {
+        let Some(mut phases) = phases else { return };
+        let phase = *phases.borrow_and_update();
+        self.registry.report(session, phase);
+        if let Some(Running { span, .. }) = self.sessions.get(&session) {
+            span.in_scope(|| match phase {
+                Phase::Unfinished => {}
+                Phase::Connected => tracing::info!("the viewer is connected"),
+                Phase::Lost => tracing::info!("nothing is heard of the viewer; it may come back"),
+            });
+        }
+        self.phases.push(Box::pin(next_phase(session, phases)));
+    }
+
+    fn publish(&self) {
+        let now = self.registry.viewers();
+        self.viewers.send_if_modified(|shown| {
+            let changed = *shown != now;
+            *shown = now;
+            changed
+        });
+    }
+
+    async fn stop(mut self) {
+        for running in self.sessions.values() {
+            if running.commands.try_send(Command::End(ByeReason::Shutdown)).is_err() {
+                running.abort.abort();
+            }
+        }
+        let all_ended = async { while self.ended.next().await.is_some() {} };
+        tokio::select! {
+            biased;
+            () = all_ended => {}
+            () = clock::sleep(STOP_TIMEOUT) => {
+                for running in self.sessions.values() {
+                    running.abort.abort();
+                }
+            }
+        }
+        self.viewers.send_replace(Vec::new());
+    }
+}
+
+impl std::fmt::Debug for Reception {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reception").field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+async fn next_phase(session: SessionId, mut phases: watch::Receiver<Phase>) -> PhaseChange {
+    let changed = phases.changed().await;
+    (session, changed.is_ok().then_some(phases))
+}
+
+async fn resolve_servers(settings: Arc<super::rtc::RtcSettings>, resolved: watch::Sender<Vec<Server>>) {
+    if settings.ice_servers.is_empty() {
+        return;
+    }
+    loop {
+        let (servers, complete) = servers::resolve(&settings.ice_servers).await;
+        resolved.send_replace(servers);
+        clock::sleep(if complete { servers::REFRESH } else { servers::RETRY }).await;
+    }
+}

@@ -1,0 +1,266 @@
+//! Runs one session: does what `session` says, on a task of its own, with a second one that writes frames. However
+//! it ends, even by a panic, the connection is closed, the camera's viewer count falls, and the registry hears of it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Outbox,
+    rtc::{Answered, Connection, FrameWriter, RtcError, RtcEvent, RtcSettings},
+    servers::Server,
+    session::{Input, Output, Phase, Playing, Session, Timings},
+};
+use crate::{
+    clock,
+    encode::FrameKind,
+    pipeline::{CameraHandle, Subscription},
+    signal::{
+        message::{ByeReason, Offer, ToDevice},
+        topic::SessionId,
+    },
+    tasks,
+};
+
+/// What a session task needs.
+#[derive(Debug)]
+pub struct Context {
+    pub session: SessionId,
+    /// Tells viewers' estimates apart; never used twice.
+    pub number: u64,
+    pub camera: CameraHandle,
+    pub rtc: Arc<RtcSettings>,
+    pub servers: watch::Receiver<Vec<Server>>,
+    pub timings: Timings,
+    pub out: Outbox,
+    /// How far the session is.
+    pub phase: watch::Sender<Phase>,
+}
+
+/// What others want of a session.
+#[derive(Debug)]
+pub enum Command {
+    Message(ToDevice),
+    End(ByeReason),
+}
+
+/// Runs the session to its end.
+pub async fn run(context: Context, offer: Offer, mut commands: mpsc::Receiver<Command>) {
+    // Before anything else, so that the camera opens while the viewer connects.
+    let watching = Watching::new(&context);
+    let mut session = Session::new(clock::now(), context.timings, offer);
+    let mut camera_state = context.camera.state();
+    let was = camera_state.borrow_and_update().clone();
+    let outputs = session.handle(clock::now(), Input::CameraWas(was));
+    let mut link = Link { context, watching, connection: None, events: None, player: None };
+    link.carry_out(&mut session, outputs).await;
+    while !session.is_over() {
+        let deadline = session.timeout();
+        let input = tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::Message(message)) => of_message(message),
+                Some(Command::End(reason)) => Input::End(reason),
+                None => Input::End(ByeReason::Shutdown),
+            },
+            event = next_event(&mut link.events) => Input::Rtc(event),
+            stopped = stopped(&mut link.player) => match stopped {
+                Stopped::CameraEnded => Input::CameraEnded,
+                Stopped::ConnectionLost => Input::ConnectionLost,
+            },
+            changed = camera_state.changed() => match changed {
+                Ok(()) => Input::Camera(camera_state.borrow_and_update().clone()),
+                Err(_) => Input::CameraEnded,
+            },
+            () = clock::sleep_until(deadline) => {
+                let outputs = session.handle_timeout(clock::now());
+                link.carry_out(&mut session, outputs).await;
+                continue;
+            }
+        };
+        let outputs = session.handle(clock::now(), input);
+        link.carry_out(&mut session, outputs).await;
+    }
+    link.close().await;
+}
+
+fn of_message(message: ToDevice) -> Input {
+    match message {
+        ToDevice::Offer(offer) => Input::Offer(offer),
+        ToDevice::Candidate(candidate) => Input::Candidate(candidate),
+        ToDevice::Bye { .. } => Input::Bye,
+        // Answered before it comes here.
+        ToDevice::Hello => Input::Candidate(None),
+    }
+}
+
+async fn next_event(events: &mut Option<mpsc::Receiver<RtcEvent>>) -> RtcEvent {
+    let Some(receiver) = events else { return std::future::pending().await };
+    match receiver.recv().await {
+        Some(event) => event,
+        None => {
+            *events = None;
+            RtcEvent::Closed
+        }
+    }
+}
+
+async fn stopped(player: &mut Option<Player>) -> Stopped {
+    let Some(running) = player else { return std::future::pending().await };
+    let stopped = (&mut running.task).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "the task that writes a viewer's frames failed");
+        Stopped::ConnectionLost
+    });
+    *player = None;
+    stopped
+}
+
+/// What a session holds.
+#[derive(Debug)]
+struct Link {
+    context: Context,
+    watching: Watching,
+    connection: Option<Connection>,
+    events: Option<mpsc::Receiver<RtcEvent>>,
+    player: Option<Player>,
+}
+
+#[derive(Debug)]
+struct Player {
+    playing: watch::Sender<Playing>,
+    task: AbortOnDropHandle<Stopped>,
+}
+
+impl Link {
+    async fn carry_out(&mut self, session: &mut Session, outputs: Vec<Output>) {
+        let mut outputs = std::collections::VecDeque::from(outputs);
+        while let Some(output) = outputs.pop_front() {
+            if let Some(input) = self.do_one(output).await {
+                outputs.extend(session.handle(clock::now(), input));
+            }
+        }
+        // Its end is reported by the end of the task.
+        if !session.is_over() {
+            self.context.phase.send_if_modified(|phase| {
+                let changed = *phase != session.phase();
+                *phase = session.phase();
+                changed
+            });
+        }
+    }
+
+    async fn do_one(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Answer { sdp, profile_level } => {
+                return Some(Input::Answered(self.answer(&sdp, profile_level).await));
+            }
+            Output::Renegotiate { sdp } => {
+                let answer = match &self.connection {
+                    Some(connection) => connection.renegotiate(&sdp).await,
+                    None => Err(RtcError::Internal("there is no connection".to_owned())),
+                };
+                return Some(Input::Answered(answer));
+            }
+            Output::AddCandidate(candidate) => {
+                if let Some(connection) = &self.connection
+                    && let Err(error) = connection.add_candidate(&candidate).await
+                {
+                    tracing::debug!(%error, "a viewer's candidate was passed over");
+                }
+            }
+            Output::Reply(message) => self.context.out.reply(self.context.session, message),
+            Output::Finish(message) => self.context.out.finish(self.context.session, message),
+            Output::Play(playing) => {
+                if let Some(player) = &self.player {
+                    player.playing.send_replace(playing);
+                }
+            }
+            Output::RequestKeyFrame => self.context.camera.request_key_frame(),
+            Output::Estimate { bits_per_second } => {
+                self.context.camera.report_estimate(self.context.number, bits_per_second);
+            }
+        }
+        None
+    }
+
+    async fn answer(&mut self, offer: &str, profile_level: [u8; 3]) -> Result<String, RtcError> {
+        let servers = self.context.servers.borrow().clone();
+        let answered = Connection::answer(&self.context.rtc, &servers, offer, profile_level).await?;
+        let Answered { connection, writer, sdp, events } = answered;
+        self.connection = Some(connection);
+        self.events = Some(events);
+        if let Some(subscription) = self.watching.subscription.take() {
+            let (playing, is_playing) = watch::channel(Playing::Paused);
+            let task = tasks::spawn("viewer", play(subscription, writer, is_playing));
+            self.player = Some(Player { playing, task: AbortOnDropHandle::new(task) });
+        }
+        Ok(sdp)
+    }
+
+    async fn close(mut self) {
+        self.player = None;
+        if let Some(connection) = self.connection.take() {
+            let (guard, events_lost) = connection.counts();
+            tracing::debug!(?guard, events_lost, "the viewer's connection closes");
+            connection.close().await;
+        }
+    }
+}
+
+/// Counts as a viewer of the camera while it lives.
+#[derive(Debug)]
+struct Watching {
+    camera: CameraHandle,
+    number: u64,
+    /// Until the player has it.
+    subscription: Option<Subscription>,
+}
+
+impl Watching {
+    fn new(context: &Context) -> Self {
+        let camera = context.camera.clone();
+        let subscription = Some(camera.subscribe());
+        Self { camera, number: context.number, subscription }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.camera.forget_viewer(self.number);
+    }
+}
+
+/// Why frames are no longer written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    CameraEnded,
+    ConnectionLost,
+}
+
+/// Writes the camera's frames to one viewer, at its own pace: when it falls behind, the hub's cursor jumps to a
+/// key frame.
+async fn play(
+    mut subscription: Subscription,
+    mut writer: FrameWriter,
+    mut playing: watch::Receiver<Playing>,
+) -> Stopped {
+    let mut wants_key = true;
+    while let Some(received) = subscription.next().await {
+        // Each pause and resumption begins with a key frame, also one that passed between two frames.
+        wants_key |= playing.has_changed().unwrap_or(true);
+        let decodable = !wants_key || received.frame.kind == FrameKind::Key;
+        if *playing.borrow_and_update() == Playing::Paused || !decodable {
+            continue;
+        }
+        if received.lost > 0 {
+            tracing::debug!(lost = received.lost, "a viewer fell behind and goes on at a key frame");
+        }
+        wants_key = false;
+        if let Err(error) = writer.write(&received.frame).await {
+            tracing::debug!(%error, "a viewer's frames can no longer be written");
+            return Stopped::ConnectionLost;
+        }
+    }
+    Stopped::CameraEnded
+}

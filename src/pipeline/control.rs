@@ -1,0 +1,110 @@
+//! What viewers want of a camera and what its thread has done, behind one mutex. Pure: the lock, the waiting and the
+//! clock are in `pipeline.rs`.
+
+use std::time::{Duration, Instant};
+
+use super::PipelineStats;
+use crate::encode::{
+    Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, keyframe::KeyFrames,
+};
+
+#[derive(Debug)]
+pub(super) struct Control {
+    /// The thread shall end.
+    pub(super) stopping: bool,
+    /// The thread has ended.
+    pub(super) ended: bool,
+    pub(super) keys: KeyFrames,
+    pub(super) bitrate: BitrateControl,
+    pub(super) counters: PipelineStats,
+    viewers: u64,
+    /// When the last viewer left.
+    left: Option<Instant>,
+    linger: Duration,
+}
+
+impl Control {
+    pub(super) fn new(bitrate: Bitrate, linger: Duration) -> Self {
+        Self {
+            stopping: false,
+            ended: false,
+            keys: KeyFrames::new(),
+            bitrate: BitrateControl::new(bitrate),
+            counters: PipelineStats::default(),
+            viewers: 0,
+            left: None,
+            linger,
+        }
+    }
+
+    pub(super) fn viewer_came(&mut self) {
+        self.viewers += 1;
+    }
+
+    pub(super) fn viewer_left(&mut self, now: Instant) {
+        self.viewers -= 1;
+        self.left = Some(now);
+    }
+
+    /// Whether the camera is to be opened.
+    pub(super) fn has_viewers(&self) -> bool {
+        self.viewers > 0
+    }
+
+    /// Whether an open camera is to stay open.
+    pub(super) fn keeps_open(&self, now: Instant) -> bool {
+        !self.stopping
+            && (self.viewers > 0
+                || self.left.is_some_and(|left| now.saturating_duration_since(left) < self.linger))
+    }
+
+    /// Counts a frame from the camera, and says what to make of it.
+    pub(super) fn captured(&mut self, skipped: u32, now: Instant) -> (Request, Bitrate) {
+        self.counters.captured += 1;
+        self.counters.skipped += u64::from(skipped);
+        (self.keys.take(now), self.bitrate.target(now))
+    }
+
+    /// Counts a frame on its way to the viewers.
+    pub(super) fn encoded(&mut self, frame: &EncodedFrame, now: Instant) {
+        self.counters.encoded += 1;
+        self.counters.bytes += frame.data.len() as u64;
+        if frame.kind == FrameKind::Key {
+            self.counters.key_frames += 1;
+            self.keys.made(now);
+        }
+    }
+
+    pub(super) fn stats(&self) -> PipelineStats {
+        PipelineStats { key_requests_merged: self.keys.merged(), viewers: self.viewers, ..self.counters }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn camera_stays_open_for_a_while_after_the_last_viewer() {
+        let linger = Duration::from_secs(1);
+        let (mut control, now) = (Control::new(Bitrate(1), linger), clock::now());
+        assert!(!control.keeps_open(now));
+        control.viewer_came();
+        control.viewer_came();
+        control.viewer_left(now);
+        assert!(control.keeps_open(now + linger * 100), "one is still there");
+        control.viewer_left(now + linger * 100);
+        assert!(!control.has_viewers());
+        assert!(control.keeps_open(now + linger * 100 + linger / 2));
+        assert!(!control.keeps_open(now + linger * 101));
+    }
+
+    #[test]
+    fn stop_comes_before_viewers() {
+        let mut control = Control::new(Bitrate(1), Duration::from_secs(1));
+        control.viewer_came();
+        control.stopping = true;
+        assert!(!control.keeps_open(clock::now()));
+    }
+}

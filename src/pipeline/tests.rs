@@ -1,0 +1,567 @@
+//! The pipeline over a camera that does what the test says, step by step, by the test's own clock.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
+};
+
+use super::*;
+use crate::{
+    camera::{Camera, CameraError, Frame, FrameRate, SizeWish},
+    encode::{Encoded, EncodedFrame, FrameKind, Request},
+};
+
+const I420: VideoFormat =
+    VideoFormat { pixel: PixelFormat::I420, width: 64, height: 48, stride: 64, rate: FrameRate::new(30) };
+const H264: VideoFormat = VideoFormat { pixel: PixelFormat::H264, stride: 0, ..I420 };
+const H264_KEY: &[u8] =
+    &[0, 0, 0, 1, 0x67, 0x4d, 0x00, 0x28, 0x01, 0, 0, 0, 1, 0x68, 0x01, 0, 0, 0, 1, 0x65, 0x80];
+const H264_DELTA: &[u8] = &[0, 0, 0, 1, 0x41, 0x80];
+
+/// What the camera does next.
+enum Step {
+    Frame(Vec<u8>),
+    /// A frame that comes after so many lost ones.
+    After(u32, Vec<u8>),
+    /// The first frame of another format.
+    Changed(VideoFormat, Vec<u8>),
+    Fail,
+    Panic,
+}
+
+/// What a test and its camera share.
+struct Script {
+    steps: Mutex<mpsc::Receiver<Step>>,
+    format: VideoFormat,
+    /// The next attempts to open are refused.
+    refusals: AtomicUsize,
+    open: AtomicBool,
+    opened: AtomicUsize,
+    key_requests: AtomicUsize,
+    /// The test's clock: milliseconds since `start`.
+    milliseconds: AtomicU64,
+    start: Instant,
+}
+
+impl Script {
+    fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.milliseconds.load(SeqCst))
+    }
+}
+
+struct ScriptedSource(Arc<Script>);
+
+impl CameraSource for ScriptedSource {
+    fn open(&self, _wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
+        let refuse = self.0.refusals.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if refuse {
+            return Err(CameraError::NotFound { device: "scripted".into(), remedy: "wait".into() });
+        }
+        assert!(!self.0.open.swap(true, SeqCst), "opened twice at once");
+        self.0.opened.fetch_add(1, SeqCst);
+        Ok(Box::new(Scripted { script: Arc::clone(&self.0), format: self.0.format, data: vec![] }))
+    }
+
+    fn describe(&self) -> String {
+        "scripted".into()
+    }
+}
+
+struct Scripted {
+    script: Arc<Script>,
+    format: VideoFormat,
+    data: Vec<u8>,
+}
+
+impl Camera for Scripted {
+    fn format(&self) -> VideoFormat {
+        self.format
+    }
+
+    fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError> {
+        let step = self.script.steps.lock().unwrap().recv_timeout(wait);
+        let (data, skipped) = match step {
+            Ok(Step::Frame(data)) => (data, 0),
+            Ok(Step::After(skipped, data)) => (data, skipped),
+            Ok(Step::Changed(format, data)) => {
+                self.format = format;
+                (data, 0)
+            }
+            Ok(Step::Fail) => return Err(CameraError::Lost { device: "scripted".into() }),
+            Ok(Step::Panic) => panic!("as the test said"),
+            Err(_) => return Ok(None),
+        };
+        self.data = data;
+        Ok(Some(Frame { data: &self.data, captured: self.script.now(), skipped }))
+    }
+
+    fn request_key_frame(&mut self) {
+        self.script.key_requests.fetch_add(1, SeqCst);
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.script.open.store(false, SeqCst);
+    }
+}
+
+/// A pipeline and the strings it hangs on.
+struct Rig {
+    handle: CameraHandle,
+    pipeline: Pipeline,
+    script: Arc<Script>,
+    steps: mpsc::Sender<Step>,
+    state: watch::Receiver<CameraState>,
+}
+
+impl Rig {
+    fn new(format: VideoFormat) -> Self {
+        Self::with_encoder(format, Arc::new(make_encoder))
+    }
+
+    fn with_encoder(format: VideoFormat, make_encoder: Arc<MakeEncoder>) -> Self {
+        let (steps, receiver) = mpsc::channel();
+        let script = Arc::new(Script {
+            steps: Mutex::new(receiver),
+            format,
+            refusals: AtomicUsize::new(0),
+            open: AtomicBool::new(false),
+            opened: AtomicUsize::new(0),
+            key_requests: AtomicUsize::new(0),
+            milliseconds: AtomicU64::new(0),
+            start: clock::now(),
+        });
+        let by_script = Arc::clone(&script);
+        let parts = Parts {
+            source: Arc::new(ScriptedSource(Arc::clone(&script))),
+            make_encoder,
+            now: Arc::new(move || by_script.now()),
+            timing: Timing {
+                slice: Duration::from_millis(1),
+                retry: Duration::from_millis(1),
+                retry_slowly: Duration::from_millis(1),
+                ..Timing::REAL
+            },
+        };
+        let settings = CameraSettings {
+            id: "test".into(),
+            name: "Test".into(),
+            wish: Wish { width: 64, height: 48, rate: FrameRate::new(30), size: SizeWish::Nearest },
+            bitrate: Bitrate(500_000),
+        };
+        let (handle, pipeline) = start_with(settings, parts).unwrap();
+        let state = handle.state();
+        Self { handle, pipeline, script, steps, state }
+    }
+
+    fn step(&self, step: Step) {
+        self.steps.send(step).unwrap();
+    }
+
+    fn frame(&self) {
+        self.step(Step::Frame(picture(&I420)));
+    }
+
+    fn advance(&self, milliseconds: u64) {
+        self.script.milliseconds.fetch_add(milliseconds, SeqCst);
+    }
+
+    /// A frame out of the camera, through the pipeline, and to a viewer.
+    async fn through(&self, viewer: &mut Subscription) -> EncodedFrame {
+        self.frame();
+        viewer.next().await.unwrap().frame
+    }
+
+    async fn until(&mut self, what: impl FnMut(&CameraState) -> bool) -> CameraState {
+        self.state.wait_for(what).await.unwrap().clone()
+    }
+
+    fn opened(&self) -> usize {
+        self.script.opened.load(SeqCst)
+    }
+
+    fn is_open(&self) -> bool {
+        self.script.open.load(SeqCst)
+    }
+}
+
+fn picture(format: &VideoFormat) -> Vec<u8> {
+    vec![100; crate::encode::convert::frame_length(format)]
+}
+
+fn is_streaming(state: &CameraState) -> bool {
+    matches!(state, CameraState::Streaming { .. })
+}
+
+#[tokio::test]
+async fn camera_is_open_while_someone_watches() {
+    let mut rig = Rig::new(I420);
+    assert_eq!((rig.opened(), rig.state.borrow().clone()), (0, CameraState::Idle));
+    let mut first = rig.handle.subscribe();
+    assert_eq!(rig.through(&mut first).await.kind, FrameKind::Key);
+    assert!(is_streaming(&rig.state.borrow()));
+    let second = rig.handle.subscribe();
+    drop(first);
+    rig.advance(60_000);
+    let mut third = rig.handle.subscribe();
+    drop(second);
+    rig.handle.request_key_frame();
+    rig.through(&mut third).await;
+    assert_eq!((rig.opened(), rig.handle.stats().viewers), (1, 1));
+    drop(third);
+    rig.advance(1_000);
+    rig.until(|state| *state == CameraState::Idle).await;
+    assert!(!rig.is_open());
+    assert_eq!(rig.handle.stats().viewers, 0);
+}
+
+#[tokio::test]
+async fn viewer_who_comes_back_at_once_finds_the_camera_running() {
+    let rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    assert_eq!(rig.through(&mut viewer).await.number, 0);
+    drop(viewer);
+    rig.advance(999);
+    let mut again = rig.handle.subscribe();
+    rig.handle.request_key_frame();
+    // It may begin with the frame that is there, or with the next.
+    let mut frame = rig.through(&mut again).await;
+    while frame.number < 1 {
+        frame = again.next().await.unwrap().frame;
+    }
+    assert_eq!((frame.number, rig.opened()), (1, 1));
+}
+
+#[tokio::test]
+async fn viewer_after_a_pause_gets_a_new_picture_with_the_next_number() {
+    let mut rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    assert_eq!(rig.through(&mut viewer).await.number, 0);
+    drop(viewer);
+    rig.advance(1_000);
+    rig.until(|state| *state == CameraState::Idle).await;
+    let mut viewer = rig.handle.subscribe();
+    let frame = rig.through(&mut viewer).await;
+    assert_eq!((frame.number, frame.kind, rig.opened()), (1, FrameKind::Key, 2));
+}
+
+#[tokio::test]
+async fn camera_that_cannot_be_opened_is_tried_again_and_viewers_stay() {
+    let mut rig = Rig::new(I420);
+    rig.script.refusals.store(3, SeqCst);
+    let mut viewer = rig.handle.subscribe();
+    let failed = rig.until(|state| matches!(state, CameraState::Failed { .. })).await;
+    assert_eq!(failed, CameraState::Failed { reason: "no camera at scripted: wait".into() });
+    assert_eq!(rig.through(&mut viewer).await.number, 0);
+    rig.until(is_streaming).await;
+    let stats = rig.handle.stats();
+    assert_eq!((stats.opened, stats.reopened), (1, 3));
+}
+
+#[tokio::test]
+async fn after_a_lost_camera_numbers_go_on_with_a_key_frame() {
+    let mut rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    for number in 0..3 {
+        assert_eq!(rig.through(&mut viewer).await.number, number);
+    }
+    rig.step(Step::Fail);
+    let failed = rig.until(|state| matches!(state, CameraState::Failed { .. })).await;
+    assert_eq!(failed, CameraState::Failed { reason: "camera scripted was disconnected".into() });
+    rig.frame();
+    let received = viewer.next().await.unwrap();
+    assert_eq!((received.frame.number, received.frame.kind, received.lost), (3, FrameKind::Key, 0));
+    rig.until(is_streaming).await;
+    assert_eq!(rig.opened(), 2);
+}
+
+#[tokio::test]
+async fn silent_camera_is_reopened() {
+    let mut rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    rig.advance(2_000);
+    let failed = rig.until(|state| matches!(state, CameraState::Failed { .. })).await;
+    assert_eq!(failed, CameraState::Failed { reason: "camera scripted gave no picture for 2.0 s".into() });
+    rig.through(&mut viewer).await;
+    assert_eq!(rig.opened(), 2);
+}
+
+#[tokio::test]
+async fn key_frames_are_made_on_request_merged_and_limited() {
+    let rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    assert_eq!(rig.through(&mut viewer).await.kind, FrameKind::Key);
+    for _ in 0..10 {
+        rig.handle.request_key_frame();
+        rig.advance(40);
+        assert_eq!(rig.through(&mut viewer).await.kind, FrameKind::Delta);
+    }
+    rig.advance(100);
+    assert_eq!(rig.through(&mut viewer).await.kind, FrameKind::Key);
+    rig.advance(5_000);
+    assert_eq!(rig.through(&mut viewer).await.kind, FrameKind::Delta, "nobody asked again");
+    let stats = rig.handle.stats();
+    assert_eq!((stats.key_frames, stats.key_requests_merged, stats.encoded), (2, 9, 13));
+}
+
+#[tokio::test]
+async fn format_change_gives_a_key_frame_of_the_new_format() {
+    let mut rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    rig.through(&mut viewer).await;
+    // The same number of bytes: nothing but the format tells that it is another picture.
+    let turned = VideoFormat { width: 48, height: 64, stride: 48, ..I420 };
+    rig.step(Step::Changed(turned, picture(&turned)));
+    rig.step(Step::Frame(picture(&turned)));
+    let frame = viewer.next().await.unwrap().frame;
+    assert_eq!((frame.number, frame.kind), (2, FrameKind::Key));
+    let state = rig.until(is_streaming).await;
+    assert!(matches!(state, CameraState::Streaming { format, .. } if format == turned), "{state:?}");
+    let mut decoder = ::openh264::decoder::Decoder::new().unwrap();
+    let decoded = decoder.decode(&frame.data).unwrap().expect("a picture");
+    assert_eq!(::openh264::formats::YUVSource::dimensions(&decoded), (48, 64));
+    assert_eq!(rig.opened(), 1);
+}
+
+#[tokio::test]
+async fn damaged_frame_is_dropped_and_counted() {
+    let rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    rig.step(Step::Frame(vec![0; 17]));
+    let frame = rig.through(&mut viewer).await;
+    assert_eq!((frame.number, frame.kind), (0, FrameKind::Key));
+    rig.step(Step::After(4, vec![]));
+    assert_eq!(rig.through(&mut viewer).await.number, 1);
+    let stats = rig.handle.stats();
+    assert_eq!((stats.captured, stats.damaged, stats.skipped, stats.encoded), (4, 2, 4, 2));
+    assert_eq!((stats.encode_errors, rig.opened()), (0, 1));
+}
+
+/// Obeys, writes down what it was told, and fails when told to.
+struct FakeEncoder {
+    notes: Arc<Mutex<Notes>>,
+    first: bool,
+}
+
+#[derive(Default)]
+struct Notes {
+    made: usize,
+    bitrates: Vec<Bitrate>,
+    /// What the next frames meet.
+    outcomes: VecDeque<Outcome>,
+}
+
+enum Outcome {
+    Error,
+    Nothing,
+}
+
+impl Encoder for FakeEncoder {
+    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Encoded>, EncodeError> {
+        match self.notes.lock().unwrap().outcomes.pop_front() {
+            Some(Outcome::Error) => return Err(EncodeError::Failed("as the test said".into())),
+            Some(Outcome::Nothing) => return Ok(None),
+            None => {}
+        }
+        let key = std::mem::take(&mut self.first) || request == Request::Key;
+        let kind = if key { FrameKind::Key } else { FrameKind::Delta };
+        Ok(Some(Encoded { data: frame.data[..4].to_vec().into(), kind }))
+    }
+
+    fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
+        self.notes.lock().unwrap().bitrates.push(bitrate);
+        Ok(())
+    }
+}
+
+fn fake_encoder() -> (Arc<Mutex<Notes>>, Arc<MakeEncoder>) {
+    let notes = Arc::new(Mutex::new(Notes::default()));
+    let shared = Arc::clone(&notes);
+    let make: Arc<MakeEncoder> = Arc::new(move |_, _| {
+        shared.lock().unwrap().made += 1;
+        Ok(Box::new(FakeEncoder { notes: Arc::clone(&shared), first: true }))
+    });
+    (notes, make)
+}
+
+#[tokio::test]
+async fn failed_encoder_is_made_anew_and_begins_with_a_key_frame() {
+    let (notes, make) = fake_encoder();
+    let rig = Rig::with_encoder(I420, make);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    assert_eq!(rig.through(&mut viewer).await.kind, FrameKind::Delta);
+    notes.lock().unwrap().outcomes.extend([Outcome::Error, Outcome::Error]);
+    rig.frame();
+    rig.frame();
+    let frame = rig.through(&mut viewer).await;
+    assert_eq!((frame.number, frame.kind), (2, FrameKind::Key));
+    assert_eq!((notes.lock().unwrap().made, rig.handle.stats().encode_errors, rig.opened()), (3, 2, 1));
+}
+
+#[tokio::test]
+async fn encoder_that_keeps_failing_fails_the_camera_which_is_tried_again() {
+    let (notes, make) = fake_encoder();
+    let mut rig = Rig::with_encoder(I420, make);
+    notes.lock().unwrap().outcomes.extend([Outcome::Error, Outcome::Error, Outcome::Error]);
+    let mut viewer = rig.handle.subscribe();
+    for _ in 0..3 {
+        rig.frame();
+    }
+    let failed = rig.until(|state| matches!(state, CameraState::Failed { .. })).await;
+    assert_eq!(failed, CameraState::Failed { reason: "the encoder failed: as the test said".into() });
+    assert_eq!(rig.through(&mut viewer).await.number, 0);
+    assert_eq!(rig.opened(), 2);
+}
+
+#[tokio::test]
+async fn key_frame_that_the_encoder_skipped_comes_with_the_next_frame() {
+    let (notes, make) = fake_encoder();
+    let rig = Rig::with_encoder(I420, make);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    rig.advance(600);
+    rig.handle.request_key_frame();
+    notes.lock().unwrap().outcomes.push_back(Outcome::Nothing);
+    rig.frame();
+    assert_eq!(rig.through(&mut viewer).await.kind, FrameKind::Key);
+}
+
+#[tokio::test]
+async fn bitrate_follows_the_estimates_of_the_viewers() {
+    let (notes, make) = fake_encoder();
+    let rig = Rig::with_encoder(I420, make);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    rig.handle.report_estimate(1, 200_000);
+    rig.through(&mut viewer).await;
+    rig.handle.forget_viewer(1);
+    rig.advance(1_000);
+    rig.through(&mut viewer).await;
+    assert_eq!(notes.lock().unwrap().bitrates, [Bitrate(200_000), Bitrate(216_000)]);
+}
+
+#[tokio::test]
+async fn camera_that_encodes_is_asked_for_the_key_frames_that_are_wanted() {
+    let mut rig = Rig::new(H264);
+    let mut viewer = rig.handle.subscribe();
+    // It begins in the middle of its stream: the frames before a key frame are of no use to anyone.
+    rig.step(Step::Frame(H264_DELTA.to_vec()));
+    rig.step(Step::Frame(H264_KEY.to_vec()));
+    let frame = viewer.next().await.unwrap().frame;
+    assert_eq!((frame.number, frame.kind, &frame.data[..]), (0, FrameKind::Key, H264_KEY));
+    assert_eq!(rig.script.key_requests.load(SeqCst), 1);
+    let state = rig.until(is_streaming).await;
+    assert_eq!(state, CameraState::Streaming { format: H264, profile_level: [0x4d, 0, 0x28] });
+    rig.advance(600);
+    rig.handle.request_key_frame();
+    rig.step(Step::Frame(H264_DELTA.to_vec()));
+    assert_eq!(viewer.next().await.unwrap().frame.kind, FrameKind::Delta);
+    rig.step(Step::Frame(H264_KEY.to_vec()));
+    assert_eq!(viewer.next().await.unwrap().frame.kind, FrameKind::Key);
+    assert_eq!(rig.script.key_requests.load(SeqCst), 2);
+}
+
+#[tokio::test]
+async fn gap_in_a_cameras_own_stream_is_closed_by_a_key_frame() {
+    let rig = Rig::new(H264);
+    let mut viewer = rig.handle.subscribe();
+    rig.step(Step::Frame(H264_KEY.to_vec()));
+    viewer.next().await.unwrap();
+    rig.advance(600);
+    rig.step(Step::After(2, H264_DELTA.to_vec()));
+    rig.step(Step::Frame(H264_DELTA.to_vec()));
+    rig.step(Step::Frame(H264_KEY.to_vec()));
+    let frame = viewer.next().await.unwrap().frame;
+    assert_eq!((frame.number, frame.kind), (1, FrameKind::Key));
+    assert_eq!(rig.script.key_requests.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn stop_closes_the_camera_and_ends_the_subscriptions() {
+    let rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    let Rig { pipeline, handle, script, .. } = rig;
+    pipeline.stop();
+    assert!(!script.open.load(SeqCst));
+    assert_eq!(viewer.next().await, None);
+    assert_eq!(handle.subscribe().next().await, None);
+    assert_eq!(*handle.state().borrow(), CameraState::Idle);
+}
+
+#[tokio::test]
+async fn pipeline_that_was_never_watched_stops() {
+    let rig = Rig::new(I420);
+    rig.pipeline.stop();
+    assert_eq!(rig.script.opened.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn panic_of_a_camera_ends_its_subscriptions_and_says_so() {
+    let mut rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    rig.step(Step::Panic);
+    assert_eq!(viewer.next().await, None);
+    rig.until(|state| matches!(state, CameraState::Failed { .. })).await;
+    rig.pipeline.stop();
+}
+
+#[tokio::test]
+async fn synthetic_camera_runs_through_the_real_parts() {
+    let settings = CameraSettings {
+        id: "synthetic".into(),
+        name: "Synthetic".into(),
+        wish: Wish { width: 160, height: 96, rate: FrameRate::new(60), size: SizeWish::Exact },
+        bitrate: Bitrate(300_000),
+    };
+    let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
+    let mut viewers = [handle.subscribe(), handle.subscribe()];
+    for viewer in &mut viewers {
+        let mut decoder = ::openh264::decoder::Decoder::new().unwrap();
+        for _ in 0..5 {
+            let received = viewer.next().await.unwrap();
+            assert!(decoder.decode(&received.frame.data).unwrap().is_some());
+        }
+    }
+    assert_eq!(handle.stats().opened, 1);
+    drop(viewers);
+    pipeline.stop();
+}
+
+/// A 720p30 camera with one viewer for ten seconds, for `time` or `perf stat` to measure the process by. Run alone:
+/// `cargo test --release -- --ignored --nocapture measure_ten_seconds`.
+#[tokio::test]
+#[ignore = "a measurement, not a test"]
+async fn measure_ten_seconds() {
+    let settings = CameraSettings {
+        id: "synthetic".into(),
+        name: "Synthetic".into(),
+        wish: Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Exact },
+        bitrate: Bitrate(1_500_000),
+    };
+    let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
+    let mut viewer = handle.subscribe();
+    let (mut delays, mut last) = (vec![], 0);
+    while last < 300 {
+        let frame = viewer.next().await.unwrap().frame;
+        delays.push(frame.captured.elapsed());
+        last = frame.number;
+    }
+    delays.sort();
+    println!(
+        "capture to viewer: median {:?}, worst {:?}",
+        delays[delays.len() / 2],
+        delays[delays.len() - 1]
+    );
+    println!("{:?}", handle.stats());
+    drop(viewer);
+    pipeline.stop();
+}

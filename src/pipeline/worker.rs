@@ -1,0 +1,329 @@
+//! The camera's thread: waits for viewers, opens the camera, encodes, publishes, and starts over when something
+//! fails. Not here: what is wanted (`control`), and when to try again (`retry`).
+
+use std::{
+    sync::{Arc, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{CameraState, MakeEncoder, Parts, Shared, Timing, retry::Retry};
+use crate::{
+    camera::{Camera, CameraError, CameraSource, PixelFormat, VideoFormat},
+    encode::{
+        Bitrate, EncodeError, Encoded, EncodedFrame, Encoder, FrameKind, Request, openh264, passthrough,
+    },
+};
+
+/// So many encoder failures without a frame between, and the camera is closed and tried again later.
+const ENCODER_FAILURES: u32 = 3;
+
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    source: Arc<dyn CameraSource>,
+    make_encoder: Arc<MakeEncoder>,
+    timing: Timing,
+    retry: Retry,
+    /// The number of the next frame; it goes on over everything that fails.
+    number: u64,
+    /// Why the camera does not work, said in the log once.
+    reported: Option<String>,
+}
+
+/// Why there is no picture, and how long to wait before the next attempt.
+struct Failure {
+    reason: String,
+    wait: Duration,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+        Self {
+            shared,
+            source: parts.source,
+            make_encoder: parts.make_encoder,
+            timing: parts.timing,
+            retry: Retry::new(parts.timing),
+            number: 0,
+            reported: None,
+        }
+    }
+
+    /// Until the pipeline is stopped.
+    pub(super) fn run(mut self) {
+        let _end = End { shared: Arc::clone(&self.shared) };
+        while self.wait_for_viewers() {
+            let Err(failure) = self.serve() else {
+                continue;
+            };
+            if self.reported.as_ref() != Some(&failure.reason) {
+                tracing::warn!(camera = %self.shared.settings.id, "{}", failure.reason);
+                self.reported = Some(failure.reason.clone());
+            }
+            self.shared.set_state(CameraState::Failed { reason: failure.reason });
+            self.wait_to_retry(failure.wait);
+        }
+    }
+
+    /// Waits, without limit and without cost, until someone watches; false when the thread shall end.
+    fn wait_for_viewers(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut control = shared.control();
+        if !control.has_viewers() {
+            self.retry = Retry::new(self.timing);
+            self.reported = None;
+            control.bitrate.reset();
+            shared.set_state(CameraState::Idle);
+        }
+        while !control.has_viewers() && !control.stopping {
+            control = shared.changed.wait(control).unwrap_or_else(PoisonError::into_inner);
+        }
+        !control.stopping
+    }
+
+    fn wait_to_retry(&self, wait: Duration) {
+        let control = self.shared.control();
+        let (mut control, _) = self
+            .shared
+            .changed
+            .wait_timeout_while(control, wait, |control| !control.stopping && control.has_viewers())
+            .unwrap_or_else(PoisonError::into_inner);
+        control.counters.reopened += u64::from(control.has_viewers());
+    }
+
+    /// One opening of the camera, up to its end: `Ok` when it is not wanted any more.
+    fn serve(&mut self) -> Result<(), Failure> {
+        let (shared, source) = (Arc::clone(&self.shared), self.source.describe());
+        let id = &shared.settings.id;
+        // While a failed camera is tried again, viewers go on seeing why it failed.
+        if self.reported.is_none() {
+            shared.set_state(CameraState::Opening);
+        }
+        let mut camera = self
+            .source
+            .open(&shared.settings.wish)
+            .map_err(|error| Failure { reason: error.to_string(), wait: self.retry.after_refusal() })?;
+        let opened = shared.now();
+        shared.control().counters.opened += 1;
+        tracing::info!(camera = %id, %source, format = %Described(camera.format()), "camera opened");
+        let ended = self.stream(camera.as_mut());
+        drop(camera);
+        // Nobody shall begin with a picture from before.
+        shared.hub.clear();
+        let ran = shared.now().saturating_duration_since(opened);
+        tracing::info!(camera = %id, %source, seconds = ran.as_secs(), "camera closed");
+        ended.map_err(|reason| Failure { reason, wait: self.retry.after_run(ran) })
+    }
+
+    /// Frames from an open camera to the hub, until nobody watches or it fails with a reason.
+    fn stream(&mut self, camera: &mut dyn Camera) -> Result<(), String> {
+        let shared = Arc::clone(&self.shared);
+        let mut stage = Stage::new(Arc::clone(&self.make_encoder), camera.format(), shared.settings.bitrate)
+            .map_err(|error| error.to_string())?;
+        self.announce(&stage, None);
+        let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
+        while shared.control().keeps_open(shared.now()) {
+            let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
+            let now = shared.now();
+            let Some(frame) = frame else {
+                silence.check(now, &stage.format, self.source.as_ref())?;
+                continue;
+            };
+            silence.broken(now);
+            let captured = frame.captured;
+            let (request, bitrate) = shared.control().captured(frame.skipped, now);
+            let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
+            // Only now, with the frame given back, can the camera say whether this was the first of another format.
+            // Then what the old encoder made of it is no picture, unless it made nothing of it at all.
+            let format = camera.format();
+            let result = if format == stage.format { result } else { stage.change(format, result) };
+            let kind = match result {
+                Ok(Some(encoded)) => Some(self.publish(encoded, captured, now, &mut stage)),
+                Ok(None) => None,
+                Err(error) => {
+                    self.recover(error, &mut stage)?;
+                    None
+                }
+            };
+            if stage.format.pixel == PixelFormat::H264 {
+                self.ask_camera(camera, request, kind);
+            } else if request == Request::Key && kind != Some(FrameKind::Key) {
+                shared.control().keys.failed();
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, encoded: Encoded, captured: Instant, now: Instant, stage: &mut Stage) -> FrameKind {
+        let frame = EncodedFrame { data: encoded.data, kind: encoded.kind, number: self.number, captured };
+        self.number += 1;
+        stage.failures = 0;
+        if frame.kind == FrameKind::Key {
+            self.announce(stage, Some(&frame));
+        }
+        self.shared.control().encoded(&frame, now);
+        tracing::trace!(number = frame.number, bytes = frame.data.len(), kind = ?frame.kind, "frame");
+        let kind = frame.kind;
+        self.shared.hub.publish(frame);
+        kind
+    }
+
+    /// Tells the viewers' sessions what the stream is, as soon as that is known: for a camera that is encoded here
+    /// before the first frame, for another with its first key frame.
+    fn announce(&mut self, stage: &Stage, key_frame: Option<&EncodedFrame>) {
+        let format = stage.format;
+        let profile_level = match (format.pixel, key_frame) {
+            (PixelFormat::H264, None) => None,
+            (PixelFormat::H264, Some(frame)) => passthrough::profile_level(&frame.data),
+            (PixelFormat::Yuyv | PixelFormat::Nv12 | PixelFormat::I420, _) => {
+                Some(openh264::profile_level(&format, self.shared.settings.bitrate))
+            }
+        };
+        let Some(profile_level) = profile_level else {
+            return;
+        };
+        // A camera that failed works again when there is a picture, not when it opens.
+        if self.reported.is_some() && key_frame.is_none() {
+            return;
+        }
+        if self.reported.take().is_some() {
+            tracing::info!(camera = %self.shared.settings.id, "camera works again");
+        }
+        self.shared.set_state(CameraState::Streaming { format, profile_level });
+    }
+
+    /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
+    fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), String> {
+        let camera = &self.shared.settings.id;
+        if matches!(error, EncodeError::ShortFrame { .. }) {
+            self.shared.control().counters.damaged += 1;
+            tracing::debug!(%camera, "{error}");
+            return Ok(());
+        }
+        self.shared.control().counters.encode_errors += 1;
+        stage.failures += 1;
+        tracing::warn!(%camera, "{error}; making a new encoder");
+        if stage.failures >= ENCODER_FAILURES {
+            return Err(error.to_string());
+        }
+        stage.rebuild().map_err(|error| error.to_string())
+    }
+
+    /// Key frames of a camera that encodes by itself: it is asked for those that are wanted, and for the one that is
+    /// missing where its stream has a gap.
+    fn ask_camera(&self, camera: &mut dyn Camera, request: Request, published: Option<FrameKind>) {
+        if published.is_none() {
+            self.shared.control().keys.request();
+        }
+        if request == Request::Key && published != Some(FrameKind::Key) {
+            camera.request_key_frame();
+        }
+    }
+}
+
+/// The encoder for what the camera delivers.
+struct Stage {
+    make_encoder: Arc<MakeEncoder>,
+    encoder: Box<dyn Encoder>,
+    format: VideoFormat,
+    /// The configured rate, for which the encoder's level is chosen.
+    ceiling: Bitrate,
+    bitrate: Bitrate,
+    /// Failures since the last frame.
+    failures: u32,
+}
+
+impl Stage {
+    fn new(
+        make_encoder: Arc<MakeEncoder>,
+        format: VideoFormat,
+        ceiling: Bitrate,
+    ) -> Result<Self, EncodeError> {
+        let encoder = make_encoder(format, ceiling)?;
+        Ok(Self { make_encoder, encoder, format, ceiling, bitrate: ceiling, failures: 0 })
+    }
+
+    fn rebuild(&mut self) -> Result<(), EncodeError> {
+        self.encoder = (self.make_encoder)(self.format, self.ceiling)?;
+        self.bitrate = self.ceiling;
+        Ok(())
+    }
+
+    fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
+        if bitrate != self.bitrate {
+            self.bitrate = bitrate;
+            self.encoder.set_bitrate(bitrate)?;
+        }
+        Ok(())
+    }
+
+    /// Another format, and what becomes of its first frame.
+    fn change(
+        &mut self,
+        format: VideoFormat,
+        result: Result<Option<Encoded>, EncodeError>,
+    ) -> Result<Option<Encoded>, EncodeError> {
+        tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
+        let handed_on = self.format.pixel == PixelFormat::H264 && format.pixel == PixelFormat::H264;
+        self.format = format;
+        if handed_on {
+            return result;
+        }
+        self.rebuild().map(|()| None)
+    }
+}
+
+/// Notices that a camera says nothing.
+struct Silence {
+    timing: Timing,
+    since: Instant,
+    first: bool,
+}
+
+impl Silence {
+    fn broken(&mut self, now: Instant) {
+        self.since = now;
+        self.first = false;
+    }
+
+    fn check(&self, now: Instant, format: &VideoFormat, source: &dyn CameraSource) -> Result<(), String> {
+        let allowed = if self.first { self.timing.first_frame } else { self.timing.silence }
+            .max(format.rate.interval() * 3);
+        let silent = now.saturating_duration_since(self.since);
+        if silent < allowed {
+            return Ok(());
+        }
+        Err(CameraError::Stalled { device: source.describe(), seconds: silent.as_secs_f32() }.to_string())
+    }
+}
+
+/// A format in a log line.
+struct Described(VideoFormat);
+
+impl std::fmt::Display for Described {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let VideoFormat { pixel, width, height, rate, .. } = self.0;
+        let fps = (rate.per_second() * 100.0).round() / 100.0;
+        write!(f, "{pixel:?} {width}x{height} at {fps} fps")
+    }
+}
+
+/// Ends everything that waits for the thread, however the thread ends.
+struct End {
+    shared: Arc<Shared>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let state = if thread::panicking() {
+            tracing::error!(camera = %self.shared.settings.id, "the camera's thread failed");
+            CameraState::Failed { reason: "the camera's thread failed: restart pinhole".to_owned() }
+        } else {
+            CameraState::Idle
+        };
+        self.shared.set_state(state);
+        self.shared.hub.close();
+        self.shared.control().ended = true;
+        self.shared.changed.notify_all();
+    }
+}

@@ -1,0 +1,229 @@
+//! The task between carriers, desk and peers: it owns the desk and the key store, gives the desk every envelope that
+//! arrives, and carries out what the desk says. One task; nothing else touches the desk. Not here: what an
+//! envelope means (`desk`), and what a viewer gets (`peer`).
+//!
+//! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
+//! carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tracing::{debug, error, info, warn};
+
+use super::{
+    Carrier, CarrierEvent, Outgoing,
+    desk::{Desk, Output},
+    keys::{KeyStore, ViewerRecord},
+    link::PairingSecret,
+    message::{ErrorCode, Role, ToViewer},
+    topic::{PairingId, SessionId},
+};
+use crate::{
+    clock,
+    peer::{Inbound, Last, Peers, ToSession},
+    tasks,
+};
+
+/// For each carrier to say good-bye.
+const CLOSING: Duration = Duration::from_secs(1);
+const BUSY: &str = "the camera has too much to do right now; try again in a moment";
+
+/// What the owner asks of a running exchange.
+#[derive(Debug)]
+pub enum Command {
+    /// A one-time secret for a new viewer.
+    Invite { role: Role, reply: oneshot::Sender<PairingSecret> },
+    /// Says good-bye to all viewers and lets nobody in any more.
+    EndSessions { done: oneshot::Sender<()> },
+    /// Ends the task and the carriers.
+    Stop,
+}
+
+/// The task's parts, put together by the composition root.
+#[derive(Debug)]
+pub struct Exchange {
+    pub desk: Desk,
+    pub store: KeyStore,
+    pub carriers: Vec<Carrier>,
+    pub peers: Peers,
+    pub from_peers: mpsc::Receiver<ToSession>,
+    pub commands: mpsc::Receiver<Command>,
+}
+
+impl Exchange {
+    /// Runs until [`Command::Stop`], or until nobody can send one any more.
+    pub async fn run(self) {
+        let Self { desk, store, carriers, mut from_peers, peers, mut commands } = self;
+        let mut work = Work { desk, store, carriers, peers: Some(peers), routes: HashMap::new() };
+        let mut ending: Option<JoinHandle<()>> = None;
+        loop {
+            let timer = work.desk.poll_timeout();
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    None | Some(Command::Stop) => break,
+                    Some(Command::Invite { role, reply }) => {
+                        let secret = work.desk.invite(clock::now(), role, None);
+                        let _ = reply.send(secret);
+                    }
+                    Some(Command::EndSessions { done }) => if let Some(peers) = work.peers.take() {
+                        ending = Some(tasks::spawn("end of sessions", async move {
+                            peers.shutdown().await;
+                            let _ = done.send(());
+                        }));
+                    }
+                },
+                () = clock::sleep_until(timer) => {
+                    let outputs = work.desk.handle_timeout(clock::now());
+                    work.carry_out(None, outputs);
+                }
+                Some(message) = from_peers.recv() => work.send(message),
+                (index, event) = next_event(&mut work.carriers) => work.on_event(index, event),
+            }
+        }
+        if let Some(ending) = ending {
+            ending.abort();
+        }
+        while let Ok(message) = from_peers.try_recv() {
+            work.send(message);
+        }
+        work.close().await;
+    }
+}
+
+/// What the loop works with.
+struct Work {
+    desk: Desk,
+    store: KeyStore,
+    carriers: Vec<Carrier>,
+    /// `None` once the agent is stopping: then nobody is let in.
+    peers: Option<Peers>,
+    /// By which carrier each session's last envelope came: its answers go back that way.
+    routes: HashMap<SessionId, usize>,
+}
+
+impl Work {
+    fn on_event(&mut self, index: usize, event: CarrierEvent) {
+        let name = &self.carriers[index].name;
+        match event {
+            CarrierEvent::Up => {
+                info!(carrier = %name, "signaling is up");
+                let status = self.desk.status();
+                self.publish(index, Outgoing::Status(status));
+            }
+            CarrierEvent::Down { reason } => {
+                warn!(carrier = %name, "signaling is down: {reason}; trying again until it is back");
+            }
+            CarrierEvent::Envelope(payload) => {
+                let outputs = self.desk.receive(clock::now(), &payload);
+                self.carry_out(Some(index), outputs);
+            }
+        }
+    }
+
+    /// `from` is the carrier whose envelope led to the outputs; without one, a timer did.
+    fn carry_out(&mut self, from: Option<usize>, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Status(status) => {
+                    for index in 0..self.carriers.len() {
+                        self.publish(index, Outgoing::Status(status.clone()));
+                    }
+                }
+                Output::Reply { session, envelope } => {
+                    if let Some(index) = from.or_else(|| self.routes.get(&session).copied()) {
+                        self.publish(index, Outgoing::Reply { session, envelope });
+                    }
+                }
+                Output::Deliver { session, viewer, role, message } => {
+                    if let Some(index) = from {
+                        self.routes.insert(session, index);
+                    }
+                    self.deliver(Inbound { session, viewer, role, message });
+                }
+                Output::Pair { pairing, record } => {
+                    let answer = self.pair(pairing, record);
+                    self.carry_out(from, answer.into_iter().collect());
+                }
+                Output::Ended { session } => {
+                    self.routes.remove(&session);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, inbound: Inbound) {
+        let session = inbound.session;
+        let refused = match &self.peers {
+            Some(peers) => peers.deliver(inbound).is_err(),
+            None => true,
+        };
+        if refused {
+            let message = ToViewer::Error { code: ErrorCode::Busy, message: BUSY.to_owned() };
+            self.send(ToSession { session, message, last: Last::No });
+        }
+    }
+
+    /// The key is on the disk before the viewer hears of it, so that a power cut cannot lose a paired viewer.
+    fn pair(&mut self, pairing: PairingId, record: ViewerRecord) -> Option<Output> {
+        let (viewer, role, name) = (record.id, record.role, record.name.clone());
+        let saved = tokio::task::block_in_place(|| self.store.add(record, clock::since_epoch()));
+        match &saved {
+            Ok(()) => info!(%viewer, ?role, name, "a viewer was paired"),
+            Err(error) => error!("a viewer could not be paired: {error}"),
+        }
+        self.desk.commit_pairing(clock::now(), pairing, saved.map_err(|error| error.to_string()))
+    }
+
+    fn send(&mut self, ToSession { session, message, last }: ToSession) {
+        if let Some(envelope) = self.desk.seal(clock::now(), session, &message)
+            && let Some(&index) = self.routes.get(&session)
+        {
+            self.publish(index, Outgoing::Reply { session, envelope });
+        }
+        if last == Last::Yes {
+            self.desk.end(session);
+            self.routes.remove(&session);
+        }
+    }
+
+    /// A carrier that is down or overrun loses the message, as a network would: viewers ask again.
+    fn publish(&self, index: usize, outgoing: Outgoing) {
+        let carrier = &self.carriers[index];
+        if carrier.outgoing.try_send(outgoing).is_err() {
+            debug!(carrier = %carrier.name, "a message is lost: the carrier is down or overrun");
+        }
+    }
+
+    /// Each carrier publishes what is queued and the offline status.
+    async fn close(self) {
+        for Carrier { name, task, outgoing, events } in self.carriers {
+            drop((outgoing, events));
+            if tokio::time::timeout(CLOSING, task).await.is_err() {
+                debug!(carrier = %name, "did not end in time");
+            }
+        }
+    }
+}
+
+/// The next event of any carrier; for ever, when none is left. The first comes first: it is the embedded broker,
+/// whose clients are bounded and on the local network.
+async fn next_event(carriers: &mut [Carrier]) -> (usize, CarrierEvent) {
+    poll_fn(|cx: &mut Context<'_>| {
+        for (index, carrier) in carriers.iter_mut().enumerate() {
+            if let Poll::Ready(Some(event)) = carrier.events.poll_recv(cx) {
+                return Poll::Ready((index, event));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,138 @@
+// What the page says in each state: a line that names what is happening, a line that says what to do, and the buttons
+// that help. Pure. Not here: when a state is entered (state.mjs).
+
+/** Buttons: `retry` tries again now, `forget` removes the stored key, `watch` takes the picture back. */
+const NONE = [];
+
+const HOW_TO_GET_A_LINK =
+  'Scan the code that pinhole prints when it starts, or run “pinhole pair” on the device and open the link here. Each link works once, within ten minutes.';
+
+/**
+ * {title, text, buttons, busy, quiet} for a state. `busy` draws the moving dots, `quiet` keeps the last picture visible
+ * under a small note. `about` is {name, host, ownBroker, detail}: the camera's name, the address of its broker, whether
+ * that broker is part of the device, and the device's own words.
+ */
+export function words(show, { name = 'the camera', host = '', ownBroker = true, detail = null } = {}) {
+  const say = (title, text, extra = {}) => ({ title, text, buttons: NONE, busy: false, quiet: false, ...extra });
+  const reason = detail ? ` It says: ${sentence(detail)}` : '';
+  const broker = host ? ` at ${host}` : '';
+  switch (show) {
+    case 'loading':
+      return say('', '');
+    case 'connecting':
+      return say('Connecting…', ownBroker ? `Calling the camera${broker}.` : `Calling the message broker${broker}.`, { busy: true });
+    case 'finding':
+      return say('Connecting…', 'Looking for the camera.', { busy: true });
+    case 'pairing':
+      return say('Pairing…', 'Using the link to get a key for this browser.', { busy: true });
+    case 'asking':
+      return say('Connecting…', `Asking ${name} for the picture.`, { busy: true });
+    case 'starting':
+      return say('Connecting…', 'Waiting for the first picture.', { busy: true });
+    case 'playing':
+      return say('Live', '', { quiet: true });
+    case 'frozen':
+      return say('The picture stands still', 'Waiting for it to go on.', { busy: true, quiet: true });
+    case 'reconnecting':
+      return say('Connection lost', 'Reconnecting by itself.', { busy: true, quiet: true });
+    case 'no-link':
+      return say('No camera yet', HOW_TO_GET_A_LINK);
+    case 'bad-link':
+      return say('This link is not complete', 'Part of it seems to be missing. Copy the whole link, or scan the code again.');
+    case 'newer-link':
+      return say('This link is from a newer pinhole', 'Open it on the page of the device that made it, or update this page.');
+    case 'pair-refused':
+      return say('The device cannot pair at the moment', `It knows this link but cannot use it.${reason}`, { buttons: ['retry'] });
+    case 'link-used':
+      return say(
+        'This link no longer works',
+        'Each link works once, within ten minutes. Run “pinhole pair” on the device for a new one, or restart pinhole and scan the code it prints.',
+      );
+    case 'pairing-failed':
+      return say(
+        'Pairing failed',
+        'The answer did not come from the camera that made this link. Get a new link with “pinhole pair”; if it happens again, do not trust this broker.',
+      );
+    case 'broker-unreachable':
+      return ownBroker
+        ? say(
+            'The camera does not answer',
+            `Nothing answers${broker}. Check that pinhole is running and that you are on the same network. Trying again by itself.`,
+            { busy: true, buttons: ['retry'] },
+          )
+        : say(
+            'The message broker does not answer',
+            `Nothing answers${broker}. Check your network and the broker. Trying again by itself.`,
+            { busy: true, buttons: ['retry'] },
+          );
+    case 'unknown':
+      return say(
+        'No such camera online',
+        'The broker has never heard of this camera, or its device is switched off. The picture starts by itself when it appears.',
+        { buttons: ['forget'] },
+      );
+    case 'offline':
+      return say(`${start(name)} is offline`, 'Its device is switched off or has no network. The picture starts by itself when it is back.');
+    case 'shutdown':
+      return say(`${start(name)} was switched off`, 'The picture starts by itself when it is back.');
+    case 'no-answer':
+      return say(
+        `${start(name)} does not answer this browser`,
+        'Your access may have been removed. Ask for a new link and open it here. Until then it is asked again now and then.',
+        { buttons: ['retry', 'forget'] },
+      );
+    case 'revoked':
+      return say('Your access was removed', `The owner of ${name} removed this browser’s key. Ask for a new link to watch again.`, { buttons: ['forget'] });
+    case 'forbidden':
+      return say('You may not watch this camera', `The owner has not allowed it for this browser’s key.${reason}`, { buttons: ['retry', 'forget'] });
+    case 'busy':
+      return say('Too many viewers', `${start(name)} is sending to as many as it can. Your turn comes by itself when one leaves.`, {
+        busy: true,
+        buttons: ['retry'],
+      });
+    case 'no-h264':
+      return say(
+        'This browser cannot play H.264',
+        'In Firefox, turn on the “OpenH264 Video Codec” plugin under Add-ons → Plugins and load this page again. Or use Chrome, Chromium, Edge or Safari.',
+      );
+    case 'codec':
+      return say('This browser cannot play this picture', `It knows no H.264 that ${name} can send. Try Chrome, Chromium, Edge or Safari.${reason}`);
+    case 'unreachable':
+      return say(
+        'The picture cannot get through',
+        `${start(name)} answers, but there is no way for its picture from its network to yours. Join the same network, or have a TURN server set up for the device. Trying again by itself.`,
+        { busy: true, buttons: ['retry'] },
+      );
+    case 'no-picture':
+      return say('No picture comes', `${start(name)} is connected but sends nothing. Trying again by itself.`, { busy: true, buttons: ['retry'] });
+    case 'no-camera':
+      return say('The device has no picture', `Its camera cannot be used at the moment.${reason} Trying again by itself.`, { busy: true, buttons: ['retry'] });
+    case 'privacy':
+      return say('The camera is covered', 'Someone turned on privacy at the device. The picture starts by itself when it is turned off.', { buttons: ['retry'] });
+    case 'replaced':
+      return say('Watching somewhere else', 'This browser’s key is in use in another window.', { buttons: ['watch'] });
+    case 'idle':
+      return say('Paused', 'Nobody was watching for a while.', { buttons: ['watch'] });
+    case 'failed':
+      return say('Something went wrong', `The picture could not be started${detail ? `: ${sentence(detail)}` : '.'} Trying again by itself.`, { busy: true, buttons: ['retry'] });
+    default:
+      throw new Error(`no words for ${show}`);
+  }
+}
+
+/** Every state there are words for. */
+export const STATES = [
+  'loading', 'connecting', 'finding', 'pairing', 'asking', 'starting', 'playing', 'frozen', 'reconnecting', 'no-link', 'bad-link', 'newer-link', 'pair-refused',
+  'link-used', 'pairing-failed', 'broker-unreachable', 'unknown', 'offline', 'shutdown', 'no-answer', 'revoked', 'forbidden', 'busy',
+  'no-h264', 'codec', 'unreachable', 'no-picture', 'no-camera', 'privacy', 'replaced', 'idle', 'failed',
+];
+
+/** As the beginning of a sentence. */
+function start(name) {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}
+
+/** The device writes lower case without a full stop. */
+function sentence(text) {
+  return `${text.replace(/[.\s]+$/, '')}.`;
+}

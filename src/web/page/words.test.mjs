@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readFile } from 'node:fs/promises';
+import { STATES, words } from './words.mjs';
+
+const ABOUT = { name: 'the camera', host: '192.0.2.7:8080', ownBroker: true, detail: 'no such device' };
+
+for (const show of STATES.filter((state) => state !== 'loading')) {
+  test(`${show}: has a title that is no sentence, and a text of whole sentences`, () => {
+    for (const about of [ABOUT, { ...ABOUT, ownBroker: false }, { ...ABOUT, detail: null }, {}]) {
+      const { title, text } = words(show, about);
+      assert.match(title, /^\p{Lu}.*[^.]$/u);
+      if (show !== 'playing') assert.match(text, /^\p{Lu}.*\.$/u);
+      assert.doesNotMatch(`${title} ${text}`, /undefined|null|\.\.|\s\s|\s\./);
+    }
+  });
+}
+
+test('the device says why in its own words', () => {
+  assert.match(words('no-camera', ABOUT).text, /It says: no such device\. /);
+});
+
+test('every state that the machine can show has words', async () => {
+  const source = await readFile(new URL('state.mjs', import.meta.url), 'utf8');
+  for (const [, show] of source.matchAll(/(?:fail|stop|progress|giveUp|deviceGone|showProblem)\('([a-z0-9-]+)'|show = '([a-z0-9-]+)'/g)) {
+    if (show) assert.ok(STATES.includes(show), show);
+  }
+});
+
+test('a state without words is a mistake', () => {
+  assert.throws(() => words('elsewhere'), /no words for elsewhere/);
+});

@@ -1,0 +1,271 @@
+//! A viewer without a browser, for tests on machines that have none: takes a link, pairs, asks for the first camera,
+//! decodes what comes, and prints what it saw as one JSON object. It exits with 1 when it saw no picture.
+//!
+//! `viewer LINK [SECONDS]`
+
+#[path = "../it/peer/viewer.rs"]
+#[allow(dead_code, clippy::disallowed_methods)]
+mod rtc_viewer;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use openh264::{OpenH264API, decoder::Decoder, formats::YUVSource, nal_units};
+use pinhole::{
+    clock,
+    signal::{
+        link::Link,
+        message::{Offer, ToDevice, ToViewer},
+        topic::{DeviceNonce, SessionId, Topics},
+        viewer::{Status, ViewerPairing, ViewerSession, new_session},
+    },
+};
+use rtc_viewer::Viewer;
+use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, QoS};
+use serde_json::json;
+use tokio::{sync::mpsc, time::timeout};
+
+/// For each answer of the device.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    match runtime.block_on(run(&arguments)) {
+        Ok(seen) => {
+            println!("{seen}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("viewer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &[String]) -> Result<serde_json::Value> {
+    let (url, seconds) = match arguments {
+        [url] => (url, 5),
+        [url, seconds] => (url, seconds.parse().context("SECONDS is no number")?),
+        _ => bail!("usage: viewer LINK [SECONDS]"),
+    };
+    let (page, fragment) = url.split_once('#').context("the link has no fragment")?;
+    let link = Link::parse(fragment)?;
+    let broker = match &link.broker {
+        Some(broker) => broker.clone(),
+        None => format!("{}mqtt", page.replacen("http", "ws", 1)),
+    };
+    let mut mail = Mail::connect(&broker, Topics::new(&link.root, link.device)?).await?;
+    let nonce = mail.nonce().await?;
+
+    let mut pairing = ViewerPairing::new(link.clone(), nonce, "test viewer")?;
+    mail.listen(pairing.id()).await?;
+    mail.send(pairing.request()).await?;
+    let viewer = loop {
+        if let Some(record) = pairing.finish(&mail.next().await?)? {
+            break record;
+        }
+    };
+
+    let mut session = ViewerSession::new(link.device, &viewer, new_session(), nonce);
+    mail.listen(session.id()).await?;
+    mail.send(session.seal(&ToDevice::Hello)?).await?;
+    let welcome = loop {
+        match session.open(&mail.next().await?) {
+            Some(ToViewer::Welcome(welcome)) => break welcome,
+            Some(other) => bail!("instead of a welcome came {other:?}"),
+            None => {}
+        }
+    };
+    let started = clock::now();
+    let address = local_address(&broker)?;
+    let mut peer = Viewer::guarded(&address).await;
+    let offer = Offer {
+        camera: welcome.cameras.first().context("the device has no camera")?.id.clone(),
+        sdp: peer.offer().await,
+        audio: false,
+        talk: false,
+    };
+    mail.send(session.seal(&ToDevice::Offer(offer))?).await?;
+    loop {
+        match session.open(&mail.next().await?) {
+            Some(ToViewer::Answer { sdp }) => break peer.take(&sdp).await,
+            Some(ToViewer::Candidate(_)) | None => {}
+            Some(other) => bail!("instead of an answer came {other:?}"),
+        }
+    }
+
+    let mut seen = Seen::new()?;
+    let first = timeout(PATIENCE, peer.access_units(1)).await.context("no picture came")?;
+    let first_after = clock::now() - started;
+    seen.take(&first[0].annex_b)?;
+    let end = clock::now() + Duration::from_secs(seconds);
+    while let Some(left) = end.checked_duration_since(clock::now()) {
+        match timeout(left, peer.access_units(1)).await {
+            Ok(units) => seen.take(&units[0].annex_b)?,
+            Err(_) => break,
+        }
+    }
+    mail.send(session.seal(&ToDevice::Bye { reason: "done".into() })?).await?;
+    peer.close().await;
+    mail.close().await;
+    if seen.decoded == 0 {
+        bail!("{} access units came, and none could be decoded", seen.received);
+    }
+    Ok(json!({
+        "name": welcome.name,
+        "first_access_unit_ms": first_after.as_millis() as u64,
+        "received": seen.received,
+        "decoded": seen.decoded,
+        "width": seen.size.0,
+        "height": seen.size.1,
+        "bars": seen.bars,
+    }))
+}
+
+/// Which of this machine's addresses reaches the broker: what a viewer offers first.
+fn local_address(broker: &str) -> Result<String> {
+    let host = broker.split_once("://").context("the broker's address has no scheme")?.1;
+    let host = host.split('/').next().unwrap_or(host);
+    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(host.replace("localhost", "127.0.0.1"))?;
+    Ok(socket.local_addr()?.ip().to_string())
+}
+
+/// What was decoded.
+struct Seen {
+    decoder: Decoder,
+    received: usize,
+    decoded: usize,
+    size: (usize, usize),
+    /// Mean Y, U and V of each eighth of the last picture's middle rows: a test card has its bars there.
+    bars: Vec<[u8; 3]>,
+}
+
+impl Seen {
+    fn new() -> Result<Self> {
+        let decoder = Decoder::with_api_config(OpenH264API::from_source(), Default::default())?;
+        Ok(Self { decoder, received: 0, decoded: 0, size: (0, 0), bars: Vec::new() })
+    }
+
+    fn take(&mut self, annex_b: &[u8]) -> Result<()> {
+        self.received += 1;
+        for unit in nal_units(annex_b) {
+            if let Some(picture) = self.decoder.decode(unit)? {
+                self.decoded += 1;
+                self.size = picture.dimensions();
+                self.bars = bars(&picture);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bars(picture: &impl YUVSource) -> Vec<[u8; 3]> {
+    let (width, height) = picture.dimensions();
+    let (y_stride, u_stride, v_stride) = picture.strides();
+    let mean = |plane: &[u8], stride: usize, width: usize, height: usize, bar: usize| -> u8 {
+        let (from, to) = (width * bar / 8 + width / 32, width * (bar + 1) / 8 - width / 32);
+        let rows = height * 3 / 8..height * 4 / 8;
+        let count = rows.len() * (to - from);
+        let sum: usize = rows
+            .flat_map(|row| &plane[row * stride + from..row * stride + to])
+            .map(|v| usize::from(*v))
+            .sum();
+        (sum / count.max(1)) as u8
+    };
+    (0..8)
+        .map(|bar| {
+            [
+                mean(picture.y(), y_stride, width, height, bar),
+                mean(picture.u(), u_stride, width / 2, height / 2, bar),
+                mean(picture.v(), v_stride, width / 2, height / 2, bar),
+            ]
+        })
+        .collect()
+}
+
+/// The viewer's MQTT connection.
+struct Mail {
+    client: AsyncClient,
+    topics: Topics,
+    incoming: mpsc::Receiver<(String, Bytes)>,
+    acknowledged: mpsc::Receiver<()>,
+}
+
+impl Mail {
+    async fn connect(broker: &str, topics: Topics) -> Result<Self> {
+        let mut options =
+            MqttOptions::new(format!("test-{}", new_session()), rumqttc::Broker::websocket(broker)?);
+        options.set_max_packet_size(Some(65536));
+        let (client, mut connection) = AsyncClient::builder(options).capacity(16).build();
+        let (publish, incoming) = mpsc::channel(64);
+        let (acknowledge, acknowledged) = mpsc::channel(16);
+        pinhole::tasks::spawn("mail", async move {
+            loop {
+                match connection.poll().await {
+                    Ok(Event::Incoming(Incoming::Publish(message))) => {
+                        let topic = String::from_utf8_lossy(&message.topic).into_owned();
+                        let _ = publish.send((topic, message.payload)).await;
+                    }
+                    Ok(Event::Incoming(Incoming::SubAck(_))) => {
+                        let _ = acknowledge.try_send(());
+                    }
+                    Ok(_) => {}
+                    Err(error) => return eprintln!("viewer: the broker's connection ended: {error}"),
+                }
+            }
+        });
+        let mail = Self { client, topics, incoming, acknowledged };
+        Ok(mail)
+    }
+
+    async fn subscribe(&mut self, topic: String) -> Result<()> {
+        self.client.subscribe(topic, QoS::AtLeastOnce).await?;
+        timeout(PATIENCE, self.acknowledged.recv()).await?.context("the broker is gone")
+    }
+
+    async fn nonce(&mut self) -> Result<DeviceNonce> {
+        self.subscribe(self.topics.status()).await?;
+        loop {
+            let (topic, payload) =
+                timeout(PATIENCE, self.incoming.recv()).await?.context("the broker is gone")?;
+            match Status::parse(&payload) {
+                Some(Status::Online { nonce }) if topic == self.topics.status() => return Ok(nonce),
+                _ => {}
+            }
+        }
+    }
+
+    async fn listen(&mut self, session: SessionId) -> Result<()> {
+        self.subscribe(self.topics.out(session)).await
+    }
+
+    async fn send(&self, envelope: Bytes) -> Result<()> {
+        let options = PublishOptions::new(QoS::AtLeastOnce);
+        self.client
+            .publish(self.topics.inbox(), envelope.to_vec(), options)
+            .await
+            .map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The next message that is not a status.
+    async fn next(&mut self) -> Result<Bytes> {
+        loop {
+            let (topic, payload) = timeout(PATIENCE, self.incoming.recv())
+                .await
+                .context("no answer came")?
+                .context("the broker is gone")?;
+            if topic != self.topics.status() {
+                return Ok(payload);
+            }
+        }
+    }
+
+    async fn close(self) {
+        let _ = self.client.disconnect().await;
+        clock::sleep(Duration::from_millis(200)).await;
+    }
+}
