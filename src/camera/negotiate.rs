@@ -251,7 +251,7 @@ fn not_usable(device: &str, offers: &[Offer]) -> CameraError {
         (reason, "choose a camera that gives YUYV, NV12 or YU12".to_owned())
     } else if has(is_bayer) {
         let reason = format!("it gives a sensor's raw pictures ({names}), as a Raspberry Pi CSI camera does");
-        let command = "rpicam-vid -t 0 --inline --flush -o -";
+        let command = "rpicam-vid -n -t 0 --inline --flush -o -";
         (reason, format!("let its own program make the video: --camera \"process:{command}\""))
     } else if offers.iter().any(|offer| pixel_format(offer.fourcc).is_some()) {
         let reason = format!("its formats ({names}) have no size that is even in both directions");

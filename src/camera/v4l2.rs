@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     clock,
-    h264::{NalKind, annexb},
+    encode::{Encoded, FrameKind},
+    h264::access_unit::Assembler,
     sys::{
         buffers::{CaptureBuffers, Filled},
         time, video,
@@ -86,8 +87,16 @@ impl Opening<'_> {
         buffers.start().map_err(|error| self.error("starting the stream", error))?;
         let (rate, stride) = (format.rate.per_second(), format.stride);
         tracing::info!(device = %self.name, chosen = choice.why, rate, stride, "camera opened");
-        let losses = Losses::default();
-        Ok(V4l2Camera { name: self.name, device, buffers, format, losses, last_picture: clock::now() })
+        Ok(V4l2Camera {
+            name: self.name,
+            buffers,
+            device,
+            format,
+            losses: Losses::default(),
+            last_picture: clock::now(),
+            assembler: Assembler::default(),
+            unit: None,
+        })
     }
 
     fn open_device(&self) -> Result<Device, CameraError> {
@@ -201,6 +210,10 @@ struct V4l2Camera {
     format: VideoFormat,
     losses: Losses,
     last_picture: Instant,
+    /// For H.264: some cameras give parameter sets at the start only.
+    assembler: Assembler,
+    /// The access unit that was given out last; none of raw formats.
+    unit: Option<Encoded>,
 }
 
 impl Camera for V4l2Camera {
@@ -209,6 +222,7 @@ impl Camera for V4l2Camera {
     }
 
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError> {
+        self.buffers.release().map_err(|error| self.failed(error))?;
         if !self.buffers.wait(wait).map_err(|error| self.failed(error))? {
             return self.nothing();
         }
@@ -218,8 +232,7 @@ impl Camera for V4l2Camera {
             self.losses.passed_over();
             return self.nothing();
         }
-        let h264 = self.format.pixel == PixelFormat::H264;
-        if h264 && self.losses.break_before(filled.sequence) && !has_idr(self.buffers.bytes()) {
+        if self.format.pixel == PixelFormat::H264 && !self.assemble(filled.sequence) {
             self.losses.passed_over();
             return self.nothing();
         }
@@ -227,7 +240,8 @@ impl Camera for V4l2Camera {
         self.last_picture = now;
         let skipped = self.losses.delivered(filled.sequence);
         let captured = captured(now, time::monotonic(), filled.stamp);
-        Ok(Some(Frame { data: self.buffers.bytes(), captured, skipped }))
+        let data = self.unit.as_ref().map_or(self.buffers.bytes(), |unit| &unit.data);
+        Ok(Some(Frame { data, captured, skipped }))
     }
 
     fn request_key_frame(&mut self) {
@@ -242,6 +256,15 @@ impl Camera for V4l2Camera {
 }
 
 impl V4l2Camera {
+    /// Makes an access unit of the held buffer. `false`: there is none in it, or it cannot be decoded because it
+    /// refers to one that was lost.
+    fn assemble(&mut self, sequence: u32) -> bool {
+        let unbroken = !self.losses.break_before(sequence);
+        let unit = self.assembler.whole(self.buffers.bytes());
+        self.unit = unit.filter(|unit| unbroken || unit.kind == FrameKind::Key);
+        self.unit.is_some()
+    }
+
     /// Takes the newest filled buffer; of H.264 the next.
     fn take(&mut self) -> Result<Option<Filled>, CameraError> {
         let mut newest = None;
@@ -307,11 +330,6 @@ impl Losses {
     fn break_before(&self, sequence: u32) -> bool {
         self.passed_over > 0 || self.last.is_none_or(|last| sequence.wrapping_sub(last) > 1)
     }
-}
-
-/// Not all drivers mark key frames in the buffer's flags; the bytes tell.
-fn has_idr(access_unit: &[u8]) -> bool {
-    annexb::nal_units(access_unit).any(|nal| NalKind::of(nal) == NalKind::IdrSlice)
 }
 
 /// When a picture was taken, from the driver's stamp; without a stamp that makes sense, now.

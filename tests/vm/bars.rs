@@ -5,7 +5,7 @@ use pinhole::camera::{PixelFormat, VideoFormat};
 /// From left to right: white, yellow, cyan, green, magenta, red, blue, black; sRGB, each channel one of two levels.
 const BARS: [[f64; 3]; 8] = {
     const HIGH: f64 = 191.0;
-    const LOW: f64 = 50.0;
+    const LOW: f64 = 0.0;
     [
         [HIGH, HIGH, HIGH],
         [HIGH, HIGH, LOW],
