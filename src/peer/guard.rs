@@ -81,6 +81,18 @@ impl Guard {
         self.0.core().counts()
     }
 
+    /// The connection is up: where its handshake did not come by here, the guard waits for none.
+    pub fn connected(&self) {
+        let over = {
+            let mut core = self.0.core();
+            core.connected();
+            core.is_over()
+        };
+        if over {
+            self.0.finish();
+        }
+    }
+
     /// Ends the timer and gives the second descriptors back. The filter stays.
     pub fn end(&self) {
         self.0.core().end();

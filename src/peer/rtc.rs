@@ -158,8 +158,8 @@ impl Connection {
         }
         let random = Random::draw()?;
         let (events, receiver) = Events::new();
-        let handler = Arc::new(Handler::new(events.clone()));
         let guard = Guard::new(relays(servers));
+        let handler = Arc::new(Handler::new(events.clone(), guard.clone()));
         let peer = build(&addresses, servers, &format, &random, &guard, &handler, &events).await?;
         let peer = ClosingPeer { peer: Some(peer), guard };
         let track = Arc::new(TrackLocalStaticRTP::new(track(&format, &random)));

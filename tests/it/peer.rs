@@ -3,7 +3,7 @@
 mod viewer;
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use pinhole::{
     peer::{
         self, Inbound, Last, PeerSettings, ToSession,
         rtc::{Answered, Connection, RtcError, RtcEvent, RtcSettings},
+        servers::{Kind, Server},
         session::Timings,
     },
     signal::{
@@ -154,6 +155,51 @@ async fn forged_client_hellos_from_a_third_address_do_not_keep_it_from_connectin
     wait_for(&mut answered.events, &RtcEvent::Connected).await;
     flood.abort();
     assert!(answered.connection.counts().0.unverified > 0);
+    answered.connection.close().await;
+    viewer.close().await;
+}
+
+/// Answers binding requests (RFC 8489) as if everyone came from 203.0.113.7:1234.
+async fn stun_server() -> SocketAddr {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tasks::spawn("stun", async move {
+        let mut request = [0; 1500];
+        while let Ok((_, from)) = socket.recv_from(&mut request).await {
+            let mut response = vec![0x01, 0x01, 0, 12];
+            response.extend(&request[4..20]);
+            response.extend([0, 0x20, 0, 8, 0, 1]);
+            response.extend((1234u16 ^ 0x2112).to_be_bytes());
+            response.extend((u32::from(Ipv4Addr::new(203, 0, 113, 7)) ^ 0x2112_a442).to_be_bytes());
+            let _ = socket.send_to(&response, from).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_does_not_wait_for_stun_whose_candidate_follows() {
+    let viewer = Viewer::new().await;
+    let servers = [Server { address: stun_server().await, kind: Kind::Stun }];
+    let offer = viewer.offer().await;
+    let mut answered = Connection::answer(&loopback(), &servers, &offer, PROFILE_LEVEL).await.unwrap();
+    assert_eq!(answered.sdp.matches("typ host").count(), 1);
+    let mut told = Vec::new();
+    within("the end of candidates", async {
+        loop {
+            match answered.events.recv().await.expect("the connection is open") {
+                RtcEvent::LocalCandidate(Some(candidate)) => told.push(candidate),
+                RtcEvent::LocalCandidate(None) => return,
+                _ => {}
+            }
+        }
+    })
+    .await;
+    let reflexive = |text: &str| text.contains("203.0.113.7 1234 typ srflx");
+    let followed = told.iter().filter(|candidate| reflexive(&candidate.candidate)).count();
+    // On loopback the server may be faster than the answer.
+    assert_eq!(followed + usize::from(reflexive(&answered.sdp)), 1, "{told:?}\n{}", answered.sdp);
+    assert!(told.iter().all(|candidate| candidate.sdp_mid.as_deref() == Some("0")));
     answered.connection.close().await;
     viewer.close().await;
 }

@@ -62,6 +62,11 @@ impl Core {
         self.handshake.end();
     }
 
+    /// The connection is up.
+    pub fn connected(&mut self) {
+        self.handshake.connected();
+    }
+
     /// When to call [`Self::handle_timeout`].
     pub fn timeout(&self) -> Option<Instant> {
         self.handshake.timeout()

@@ -90,6 +90,13 @@ impl Handshake {
         *self = Self { state: State::Over, ..Self::default() };
     }
 
+    /// The connection is up. Where the handshake went another way, through a relay, nothing will come here.
+    pub fn connected(&mut self) {
+        if self.state == State::NotStarted {
+            self.end();
+        }
+    }
+
     /// When to call [`Self::handle_timeout`].
     pub fn timeout(&self) -> Option<Instant> {
         let State::Running { give_up, .. } = self.state else { return None };
@@ -358,6 +365,19 @@ mod tests {
         assert!(!server.handshake.is_over());
         server.receive(&MEDIA);
         assert!(server.handshake.is_over());
+    }
+
+    #[test]
+    fn a_connection_ends_only_a_handshake_that_never_came_by() {
+        let mut relayed = Bench::new();
+        relayed.handshake.connected();
+        assert!(relayed.handshake.is_over());
+
+        let mut server = Bench::new();
+        server.receive(&message(CLIENT_HELLO, 0));
+        server.send(&server_flight());
+        server.handshake.connected();
+        assert!(!server.handshake.is_over());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use webrtc::peer_connection::{
 };
 
 use super::RtcEvent;
-use crate::signal::message::Candidate;
+use crate::{peer::guard::Guard, signal::message::Candidate};
 
 const CAPACITY: usize = 64;
 /// Places that reports from the viewer, which may come in floods, leave free for states and candidates.
@@ -60,6 +60,7 @@ impl Events {
 #[derive(Debug)]
 pub struct Handler {
     events: Events,
+    guard: Guard,
     gathered: Mutex<Gathered>,
     /// A candidate was gathered, or gathering ended.
     progress: Notify,
@@ -77,8 +78,8 @@ struct Gathered {
 }
 
 impl Handler {
-    pub fn new(events: Events) -> Self {
-        Self { events, gathered: Mutex::default(), progress: Notify::new() }
+    pub fn new(events: Events, guard: Guard) -> Self {
+        Self { events, guard, gathered: Mutex::default(), progress: Notify::new() }
     }
 
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
@@ -161,7 +162,10 @@ impl PeerConnectionEventHandler for Handler {
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         match state {
-            RTCPeerConnectionState::Connected => self.events.state(RtcEvent::Connected),
+            RTCPeerConnectionState::Connected => {
+                self.guard.connected();
+                self.events.state(RtcEvent::Connected);
+            }
             RTCPeerConnectionState::Disconnected => self.events.state(RtcEvent::Disconnected),
             RTCPeerConnectionState::Failed => self.events.state(RtcEvent::Failed),
             RTCPeerConnectionState::Closed => self.events.state(RtcEvent::Closed),
