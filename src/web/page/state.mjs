@@ -236,7 +236,7 @@ class Machine {
   /** {body}: the device's SDP. */
   on_answer({ body }) {
     const s = this.state;
-    if (s.peer !== 'offered' && s.peer !== 'restarting') return;
+    if (s.peer !== 'offered' && !this.mediaIsUp()) return;
     s.unanswered = 0;
     this.cancel('answer');
     if (s.peer === 'offered') {
@@ -328,6 +328,9 @@ class Machine {
     if (!this.mediaIsUp()) return;
     const { now } = this.env;
     if (fresh) {
+      // The path recovered alone, before its restart was through.
+      s.peer = 'connected';
+      this.cancel('restart');
       s.lastFrame = now;
       s.playingSince ??= now;
       if (s.online === true) s.suspect = false;
@@ -344,7 +347,9 @@ class Machine {
       if (s.playingSince === null) return this.fail('no-picture', {});
       return this.fail('reconnecting', { soon: true });
     }
-    if (still >= TIMES.frozen && s.playingSince !== null && s.peer === 'connected') s.show = 'frozen';
+    if (still >= TIMES.frozen && s.playingSince !== null && s.peer === 'connected') {
+      s.show = s.suspect ? 'reconnecting' : 'frozen';
+    }
   }
 
   // ---- events: timers
