@@ -41,7 +41,6 @@ test('a second viewer gets a picture and the first loses none', async (t) => {
   t.diagnostic(seen.summary);
   assert.ok(seen.sameStream, 'the first viewer had to connect again');
   assert.equal(seen.lost, 0);
-  assert.ok(seen.fps >= 25, seen.summary);
   await second.close();
 });
 

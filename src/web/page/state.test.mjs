@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TIMES, backoff, initial, step } from './state.mjs';
+import { initial, step } from './state.mjs';
+import { TIMES, backoff } from './timing.mjs';
 import { STATES } from './words.mjs';
 
 const LINK = { d: 'q3v7m2k5x4n6p7rq', r: 'pinhole', S: new Uint8Array(32) };
