@@ -48,7 +48,9 @@ export class Media {
     }
   }
 
+  /** The device's answer; one that comes too late for its offer is left out. */
   async accept(sdp) {
+    if (this.closed || this.pc.signalingState !== 'have-local-offer') return;
     try {
       await this.pc.setRemoteDescription({ type: 'answer', sdp });
       this.answered = true;

@@ -7,38 +7,7 @@
 //                           (while stored ICE servers are fresh, the offer does not wait for hello's answer)
 //   connected → lost: the media path broke while the broker was away; waits for the broker.
 
-/** Milliseconds. */
-export const TIMES = {
-  /** After subscribing, a retained status arrives at once or there is none. */
-  status: 3_000,
-  /** For the answer to a pairing request. Silence means that the device does not know the link. */
-  pair: 6_000,
-  /** The same, where a stored key can be tried instead. */
-  pairWithKey: 3_000,
-  /** When the request is sent again: the answer may have been lost. */
-  pairAgain: 2_500,
-  /** For the answer to `hello`, which comes at once; asked twice before giving up. */
-  answer: 3_000,
-  /** For the answer to `offer`, which waits for the camera's first picture. */
-  offer: 10_000,
-  /** From the answer to a media path. The device gives up after 10 s. */
-  ice: 12_000,
-  /** For an ICE restart; then a new session is tried. */
-  restart: 4_000,
-  /** A picture that stands still this long is called frozen … */
-  frozen: 3_000,
-  /** … and fetched anew after this long. */
-  stuck: 6_000,
-  /** The same, when the device is known to have been away. */
-  suspect: 1_500,
-  /** A connection that lasts this long makes the back-off start over. */
-  steady: 10_000,
-  /** How often a device that refuses or ignores us is asked again. */
-  patient: 30_000,
-};
-
-const BACKOFF_FIRST_MS = 1_000;
-const BACKOFF_LAST_MS = 15_000;
+import { TIMES, backoff } from './timing.mjs';
 
 /** What stays on the screen while the page tries again behind it, until a picture comes or the cause is gone. */
 const LASTING = new Set(['unreachable', 'no-picture', 'busy', 'no-camera', 'privacy', 'no-answer', 'failed']);
@@ -84,12 +53,6 @@ export function initial() {
     /** When the first frame of this session came. */
     playingSince: null,
   };
-}
-
-/** Exponential back-off with jitter: 1 s, 2 s … 15 s, each between half and all of it. */
-export function backoff(failures, random) {
-  const full = Math.min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS * 2 ** Math.max(0, failures - 1));
-  return Math.round(full * (0.5 + random / 2));
 }
 
 /** One event. `env` is {now: ms, random: [0, 1)}. Returns {state, effects}; the state given is left as it was. */
@@ -236,7 +199,7 @@ class Machine {
   /** {body}: the device's SDP. */
   on_answer({ body }) {
     const s = this.state;
-    if (s.peer !== 'offered' && s.peer !== 'restarting') return;
+    if (s.peer !== 'offered' && !this.mediaIsUp()) return;
     s.unanswered = 0;
     this.cancel('answer');
     if (s.peer === 'offered') {
@@ -328,6 +291,9 @@ class Machine {
     if (!this.mediaIsUp()) return;
     const { now } = this.env;
     if (fresh) {
+      // The path recovered alone, before its restart was through.
+      s.peer = 'connected';
+      this.cancel('restart');
       s.lastFrame = now;
       s.playingSince ??= now;
       if (s.online === true) s.suspect = false;
@@ -344,7 +310,9 @@ class Machine {
       if (s.playingSince === null) return this.fail('no-picture', {});
       return this.fail('reconnecting', { soon: true });
     }
-    if (still >= TIMES.frozen && s.playingSince !== null && s.peer === 'connected') s.show = 'frozen';
+    if (still >= TIMES.frozen && s.playingSince !== null && s.peer === 'connected') {
+      s.show = s.suspect ? 'reconnecting' : 'frozen';
+    }
   }
 
   // ---- events: timers

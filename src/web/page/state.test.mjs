@@ -2,7 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TIMES, backoff, initial, step } from './state.mjs';
+import { initial, step } from './state.mjs';
+import { TIMES, backoff } from './timing.mjs';
 import { STATES } from './words.mjs';
 
 const LINK = { d: 'q3v7m2k5x4n6p7rq', r: 'pinhole', S: new Uint8Array(32) };
@@ -285,6 +286,16 @@ test('an ICE restart that works leaves everything as it was', () => {
   assert.equal(page.timers.has('restart'), false);
 });
 
+test('a path that recovers alone ends its restart, and the late answer is still taken', () => {
+  const page = Page.playing();
+  page.tell('media-disconnected');
+  page.frames(500, true);
+  assert.equal(page.show, 'playing');
+  assert.equal(page.timers.has('restart'), false);
+  assert.deepEqual(page.tell('answer', { body: { sdp: 'v=0' } }), ['accept-answer']);
+  assert.equal(page.state.peer, 'connected');
+});
+
 test('media outlives the broker', () => {
   const page = Page.playing();
   assert.deepEqual(page.tell('broker-down', { reason: null }), []);
@@ -299,7 +310,8 @@ test('media outlives the broker', () => {
 test('a device that was killed and came back is asked again at once', () => {
   const page = Page.playing();
   page.tell('broker-down', { reason: null });
-  page.frames(1_000, false);
+  page.frames(TIMES.frozen, false);
+  assert.equal(page.show, 'reconnecting');
   page.fire('broker');
   page.tell('broker-up');
   page.online('b'.repeat(32));
