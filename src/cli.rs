@@ -40,7 +40,7 @@ pub struct RunArgs {
     /// Where the page and the embedded broker listen: ADDRESS:PORT, or a port alone [default: 8480]
     #[arg(long, env = "PINHOLE_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<String>,
-    /// A broker of yours: mqtt://, mqtts://, ws:// or wss://HOST[:PORT]
+    /// A broker of yours: mqtt://HOST, mqtts://HOST, ws://HOST/PATH or wss://HOST/PATH
     #[arg(long, env = "PINHOLE_BROKER", value_name = "URL")]
     pub broker: Option<String>,
     /// Where browsers reach that broker, its WebSocket listener: ws:// or wss://
