@@ -146,7 +146,11 @@ fn unreadable_and_malformed_key_files_are_named_and_kept() {
     fs::write(&device, &whole[..whole.len() / 2]).expect("cut off");
     let said = refusal(&folder, &QUIET);
     assert!(said.contains(&device) && said.contains("backup"), "{said}");
-    assert_eq!(fs::read_to_string(&device).expect("still there"), whole[..whole.len() / 2], "never made anew");
+    assert_eq!(
+        fs::read_to_string(&device).expect("still there"),
+        whole[..whole.len() / 2],
+        "never made anew"
+    );
 
     fs::write(&device, &whole).expect("whole again");
     fs::set_permissions(&device, fs::Permissions::from_mode(0o644)).expect("its mode");
