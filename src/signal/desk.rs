@@ -20,7 +20,7 @@ use super::{
     limit::Bucket,
     link::PairingSecret,
     message::{ByeReason, ErrorCode, Role, ToDevice, ToViewer},
-    pairing::{Invitations, Refusal as PairingRefusal, Request},
+    pairing::{Invitations, Invite, Refusal as PairingRefusal, Request},
     topic::{DeviceId, DeviceNonce, KeyId, PairingId, SessionId},
 };
 
@@ -264,9 +264,15 @@ impl Desk {
     }
 
     /// Opens an invitation, for ten minutes and one viewer.
-    pub fn invite(&mut self, now: Instant, role: Role, name: Option<String>) -> PairingSecret {
+    pub fn invite(&mut self, now: Instant, invite: Invite) -> PairingSecret {
         let random = draw(&mut self.random);
-        self.invitations.add(now, role, name, random)
+        self.invitations.add(now, invite, random)
+    }
+
+    /// Lets in a viewer that this desk never knew. One that was revoked must not come back: which of its sessions
+    /// have ended was forgotten with it.
+    pub fn let_in(&mut self, now: Instant, record: ViewerRecord) {
+        self.viewers.entry(record.id).or_insert_with(|| Viewer::new(record, now));
     }
 
     /// Answers a pairing after its viewer was saved, or, with the reason, could not be.

@@ -6,14 +6,14 @@
 //! carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::poll_fn,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tracing::{debug, error, info, warn};
@@ -21,26 +21,40 @@ use tracing::{debug, error, info, warn};
 use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
-    keys::{KeyStore, ViewerRecord},
+    keys::{self, KeyStore, ViewerRecord},
     link::PairingSecret,
-    message::{ErrorCode, Role, ToViewer},
-    topic::{PairingId, SessionId},
+    message::{ByeReason, ErrorCode, Role, ToViewer},
+    pairing::Invite,
+    people::{self, ClockNotSet, NotRevoked, Person, Standing},
+    topic::{KeyId, PairingId, SessionId},
 };
 use crate::{
     clock,
-    peer::{Inbound, Last, Peers, ToSession},
+    peer::{Inbound, Last, Peers, ToSession, registry},
     tasks,
 };
 
+mod people_work;
 /// For each carrier to say good-bye.
 const CLOSING: Duration = Duration::from_secs(1);
+/// How often it is saved when viewers were last heard of. Flash memory wears with each writing.
+const SAVE_SEEN: Duration = Duration::from_secs(3600);
 const BUSY: &str = "the camera has too much to do right now; try again in a moment";
 
 /// What the owner asks of a running exchange.
 #[derive(Debug)]
 pub enum Command {
-    /// A one-time secret for a new viewer.
-    Invite { role: Role, reply: oneshot::Sender<PairingSecret> },
+    /// A one-time secret for a new viewer, whose key is good for `lifetime` from now; without, for ever.
+    Invite {
+        role: Role,
+        name: Option<String>,
+        lifetime: Option<Duration>,
+        reply: oneshot::Sender<Result<PairingSecret, ClockNotSet>>,
+    },
+    /// All viewers, in the order in which they were paired.
+    Viewers { reply: oneshot::Sender<Vec<Person>> },
+    /// Removes the viewer with this key or name, and ends its sessions.
+    Revoke { who: String, reply: oneshot::Sender<Result<Person, NotRevoked>> },
     /// Says good-bye to all viewers and lets nobody in any more.
     EndSessions { done: oneshot::Sender<()> },
     /// Ends the task and the carriers.
@@ -62,7 +76,23 @@ impl Exchange {
     /// Runs until [`Command::Stop`], or until nobody can send one any more.
     pub async fn run(self) {
         let Self { desk, store, carriers, mut from_peers, peers, mut commands } = self;
-        let mut work = Work { desk, store, carriers, peers: Some(peers), routes: HashMap::new() };
+        let mut watching = peers.viewers();
+        let known = store.viewers().iter();
+        let withheld =
+            known.filter(|viewer| people::standing(viewer, clock::since_epoch()) != Standing::Good);
+        let mut work = Work {
+            withheld: withheld.map(|viewer| viewer.id).collect(),
+            desk,
+            store,
+            carriers,
+            peers: Some(peers),
+            routes: HashMap::new(),
+            watching: watching.clone(),
+            present: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            check_at: clock::now(),
+            save_at: clock::now() + SAVE_SEEN,
+        };
         let mut ending: Option<JoinHandle<()>> = None;
         loop {
             let timer = work.desk.poll_timeout();
@@ -70,9 +100,18 @@ impl Exchange {
                 biased;
                 command = commands.recv() => match command {
                     None | Some(Command::Stop) => break,
-                    Some(Command::Invite { role, reply }) => {
-                        let secret = work.desk.invite(clock::now(), role, None);
+                    Some(Command::Invite { role, name, lifetime, reply }) => {
+                        let expires_at = people::expiry(lifetime, clock::since_epoch());
+                        let secret = expires_at.map(|expires_at| {
+                            work.desk.invite(clock::now(), Invite { role, name, expires_at })
+                        });
                         let _ = reply.send(secret);
+                    }
+                    Some(Command::Viewers { reply }) => {
+                        let _ = reply.send(work.people());
+                    }
+                    Some(Command::Revoke { who, reply }) => {
+                        let _ = reply.send(work.revoke(&who));
                     }
                     Some(Command::EndSessions { done }) => if let Some(peers) = work.peers.take() {
                         ending = Some(tasks::spawn("end of sessions", async move {
@@ -85,7 +124,9 @@ impl Exchange {
                     let outputs = work.desk.handle_timeout(clock::now());
                     work.carry_out(None, outputs);
                 }
+                () = clock::sleep_until(Some(work.check_at)) => work.check(clock::now()),
                 Some(message) = from_peers.recv() => work.send(message),
+                Ok(()) = watching.changed() => work.note_present(),
                 (index, event) = next_event(&mut work.carriers) => work.on_event(index, event),
             }
         }
@@ -108,6 +149,18 @@ struct Work {
     peers: Option<Peers>,
     /// By which carrier each session's last envelope came: its answers go back that way.
     routes: HashMap<SessionId, usize>,
+    /// Who watches now.
+    watching: watch::Receiver<Vec<registry::Viewer>>,
+    /// Who did when that changed last.
+    present: BTreeSet<KeyId>,
+    /// When viewers were last heard of, since the agent started.
+    seen: BTreeMap<KeyId, Instant>,
+    /// Known, but not to the desk: their keys expire, and the clock is not set.
+    withheld: BTreeSet<KeyId>,
+    /// When to look next whose key has expired.
+    check_at: Instant,
+    /// When to save next what was seen.
+    save_at: Instant,
 }
 
 impl Work {
@@ -147,6 +200,7 @@ impl Work {
                     if let Some(index) = from {
                         self.routes.insert(session, index);
                     }
+                    self.seen.insert(viewer, clock::now());
                     self.deliver(Inbound { session, viewer, role, message });
                 }
                 Output::Pair { pairing, record } => {
@@ -175,12 +229,21 @@ impl Work {
     /// The key is on the disk before the viewer hears of it, so that a power cut cannot lose a paired viewer.
     fn pair(&mut self, pairing: PairingId, record: ViewerRecord) -> Option<Output> {
         let (viewer, role, name) = (record.id, record.role, record.name.clone());
-        let saved = tokio::task::block_in_place(|| self.store.add(record, clock::since_epoch()));
+        let saved = self.save_viewer(record);
         match &saved {
             Ok(()) => info!(%viewer, ?role, name, "a viewer was paired"),
             Err(error) => error!("a viewer could not be paired: {error}"),
         }
-        self.desk.commit_pairing(clock::now(), pairing, saved.map_err(|error| error.to_string()))
+        self.check_at = clock::now();
+        self.desk.commit_pairing(clock::now(), pairing, saved)
+    }
+
+    fn save_viewer(&mut self, record: ViewerRecord) -> Result<(), String> {
+        if people::standing(&record, clock::since_epoch()) == Standing::Expired {
+            return Err("the time for which its owner wanted this viewer is over".to_owned());
+        }
+        tokio::task::block_in_place(|| self.store.add(record, clock::since_epoch()))
+            .map_err(|error| error.to_string())
     }
 
     fn send(&mut self, ToSession { session, message, last }: ToSession) {
@@ -204,7 +267,8 @@ impl Work {
     }
 
     /// Each carrier publishes what is queued and the offline status.
-    async fn close(self) {
+    async fn close(mut self) {
+        self.save_seen();
         for Carrier { name, task, outgoing, events } in self.carriers {
             drop((outgoing, events));
             if tokio::time::timeout(CLOSING, task).await.is_err() {

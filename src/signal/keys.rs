@@ -5,6 +5,7 @@
 //! Nothing here is ever made anew because it could not be read: that would lock every viewer out without a word.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
@@ -44,6 +45,17 @@ pub struct ViewerRecord {
     pub name: String,
     /// Seconds since 1970; `None` where the clock was not set.
     pub paired_at: Option<u64>,
+    /// When it was last heard of, as far as that was saved; the same.
+    pub seen_at: Option<u64>,
+    /// When its key ends, in seconds since 1970; `None`: never.
+    pub expires_at: Option<u64>,
+}
+
+impl ViewerRecord {
+    /// A viewer that was not saved yet, and does not expire.
+    pub const fn new(id: KeyId, key: ViewerKey, role: Role, name: String) -> Self {
+        Self { id, key, role, name, paired_at: None, seen_at: None, expires_at: None }
+    }
 }
 
 /// Why the state folder cannot be used.
@@ -114,7 +126,7 @@ impl KeyStore {
         if self.viewers.len() >= MAX_VIEWERS {
             return Err(KeyError::Full);
         }
-        record.paired_at = Some(since_epoch.as_secs()).filter(|&seconds| seconds >= CLOCK_IS_SET);
+        record.paired_at = date(since_epoch);
         let mut viewers = self.viewers.clone();
         viewers.retain(|viewer| viewer.id != record.id);
         viewers.push(record);
@@ -133,12 +145,29 @@ impl KeyStore {
         self.save(left).map(|()| true)
     }
 
+    /// Saves when viewers were last heard of, in seconds since 1970; writes nothing when nothing is new.
+    ///
+    /// # Errors
+    /// When it cannot be saved; then nothing has changed.
+    pub fn note_seen(&mut self, seen: &BTreeMap<KeyId, u64>) -> Result<(), KeyError> {
+        let mut viewers = self.viewers.clone();
+        for viewer in &mut viewers {
+            viewer.seen_at = seen.get(&viewer.id).copied().or(viewer.seen_at);
+        }
+        if viewers == self.viewers { Ok(()) } else { self.save(viewers) }
+    }
+
     fn save(&mut self, viewers: Vec<ViewerRecord>) -> Result<(), KeyError> {
         let viewers_file = ViewersFile { v: 1, viewers: viewers.iter().map(RawViewer::from).collect() };
         write_file(&self.folder, VIEWERS_FILE, &viewers_file)?;
         self.viewers = viewers;
         Ok(())
     }
+}
+
+/// The wall clock's time in seconds since 1970; `None` while nobody has set the clock.
+pub fn date(since_epoch: Duration) -> Option<u64> {
+    Some(since_epoch.as_secs()).filter(|&seconds| seconds >= CLOCK_IS_SET)
 }
 
 /// Fills `bytes` from the kernel's generator.
@@ -196,6 +225,10 @@ struct RawViewer {
     role: Role,
     name: String,
     paired_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
 }
 
 impl From<&ViewerRecord> for RawViewer {
@@ -206,6 +239,8 @@ impl From<&ViewerRecord> for RawViewer {
             role: record.role,
             name: record.name.clone(),
             paired_at: record.paired_at,
+            seen_at: record.seen_at,
+            expires_at: record.expires_at,
         }
     }
 }
@@ -218,6 +253,8 @@ impl RawViewer {
             role: self.role,
             name: self.name,
             paired_at: self.paired_at,
+            seen_at: self.seen_at,
+            expires_at: self.expires_at,
         })
     }
 }
@@ -354,13 +391,8 @@ mod tests {
     }
 
     fn record(id: u8) -> ViewerRecord {
-        ViewerRecord {
-            id: KeyId::from_bytes([id; 8]),
-            key: ViewerKey::from_bytes([id; 32]),
-            role: Role::View,
-            name: format!("viewer {id}"),
-            paired_at: None,
-        }
+        let (id, key) = (KeyId::from_bytes([id; 8]), ViewerKey::from_bytes([id; 32]));
+        ViewerRecord::new(id, key, Role::View, format!("viewer {id}"))
     }
 
     #[test]
@@ -395,6 +427,24 @@ mod tests {
         let mut store = KeyStore::open(&folder.0).unwrap();
         store.add(record(1), Duration::from_secs(86_400)).unwrap();
         assert_eq!(store.viewers()[0].paired_at, None);
+    }
+
+    #[test]
+    fn keeps_when_viewers_were_seen_and_when_they_expire() {
+        let folder = Folder::new("times");
+        let mut store = KeyStore::open(&folder.0).unwrap();
+        store.add(ViewerRecord { expires_at: Some(1_800_000_000), ..record(1) }, TODAY).unwrap();
+        store.add(record(2), TODAY).unwrap();
+        let written = |folder: &Folder| fs::metadata(folder.0.join(VIEWERS_FILE)).unwrap().ino();
+        let before = written(&folder);
+        store.note_seen(&BTreeMap::from([(record(9).id, 5)])).unwrap();
+        assert_eq!(written(&folder), before, "nothing is new of those who are there");
+        store.note_seen(&BTreeMap::from([(record(2).id, 1_790_000_060)])).unwrap();
+        drop(store);
+        let store = KeyStore::open(&folder.0).unwrap();
+        let times = |viewer: &ViewerRecord| (viewer.seen_at, viewer.expires_at);
+        assert_eq!(times(&store.viewers()[0]), (None, Some(1_800_000_000)));
+        assert_eq!(times(&store.viewers()[1]), (Some(1_790_000_060), None));
     }
 
     #[test]

@@ -19,6 +19,20 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::View, Self::Control, Self::Admin];
+
+    /// As people and messages write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Control => "control",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// Viewer → device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToDevice {

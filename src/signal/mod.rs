@@ -11,6 +11,7 @@ pub mod link;
 pub mod message;
 pub mod mqtt;
 pub mod pairing;
+pub mod people;
 pub mod topic;
 pub mod viewer;
 

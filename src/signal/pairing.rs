@@ -135,6 +135,23 @@ pub enum Refusal {
     Stale,
 }
 
+/// What a viewer is to be, as its owner says when making the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    pub role: Role,
+    /// What the owner calls the viewer; without, it is asked.
+    pub name: Option<String>,
+    /// When its key ends, in seconds since 1970; without, never.
+    pub expires_at: Option<u64>,
+}
+
+impl Invite {
+    /// For a viewer that names itself, and for good.
+    pub const fn to(role: Role) -> Self {
+        Self { role, name: None, expires_at: None }
+    }
+}
+
 /// The secrets that are out, and how far each has come.
 #[derive(Debug)]
 pub struct Invitations {
@@ -147,9 +164,8 @@ pub struct Invitations {
 struct Invitation {
     id: PairingId,
     secret: PairingSecret,
-    role: Role,
-    /// What the owner calls the viewer; without, it is asked.
-    name: Option<String>,
+    /// Its name is printable.
+    invite: Invite,
     expires: Instant,
     failures: u32,
     taken: Option<Taken>,
@@ -176,7 +192,7 @@ impl Invitations {
     }
 
     /// Opens an invitation. `random` makes its secret.
-    pub fn add(&mut self, now: Instant, role: Role, name: Option<String>, random: [u8; 32]) -> PairingSecret {
+    pub fn add(&mut self, now: Instant, invite: Invite, random: [u8; 32]) -> PairingSecret {
         self.expire(now);
         if self.open.len() >= MAX_INVITATIONS {
             // A used one is kept only to repeat its answer, so it goes before one that may still be taken.
@@ -187,8 +203,10 @@ impl Invitations {
         self.open.push(Invitation {
             id: pairing_id(&secret),
             secret: secret.clone(),
-            role,
-            name: name.map(|name| printable(&name, MAX_NAME)).filter(|name| !name.is_empty()),
+            invite: Invite {
+                name: invite.name.map(|name| printable(&name, MAX_NAME)).filter(|name| !name.is_empty()),
+                ..invite
+            },
             expires: now + LIFETIME,
             failures: 0,
             taken: None,
@@ -299,9 +317,10 @@ impl Invitation {
             return Ok(Request::Reply(refusal(device, envelope, &device_point, &confirm, code, reason)));
         };
         let asked = printable(&name, MAX_NAME);
-        let called = self.name.clone().unwrap_or(asked);
+        let Invite { role, name: given, expires_at } = self.invite.clone();
+        let called = given.unwrap_or(asked);
         let name = if called.is_empty() { "viewer".to_owned() } else { called };
-        let record = ViewerRecord { id: key, key: agreed.viewer_key, role: self.role, name, paired_at: None };
+        let record = ViewerRecord { expires_at, ..ViewerRecord::new(key, agreed.viewer_key, role, name) };
         let answer = Answer::WhenSaved { record: record.clone(), confirm: Box::new(confirm) };
         self.taken = Some(Taken { request: envelope.clone(), device_point, answer });
         Ok(Request::New(record))
@@ -375,7 +394,7 @@ mod tests {
 
     fn invite(now: Instant) -> (Invitations, PairingSecret) {
         let mut invitations = Invitations::new(device());
-        let secret = invitations.add(now, Role::Control, None, [7; 32]);
+        let secret = invitations.add(now, Invite::to(Role::Control), [7; 32]);
         (invitations, secret)
     }
 
@@ -403,9 +422,11 @@ mod tests {
     fn the_owners_name_for_it_wins() {
         let now = clock::now();
         let mut invitations = Invitations::new(device());
-        let secret = invitations.add(now, Role::View, Some("Kitchen".into()), [7; 32]);
+        let invite = Invite { name: Some("Kitchen".into()), expires_at: Some(9), ..Invite::to(Role::View) };
+        let secret = invitations.add(now, invite, [7; 32]);
         let outcome = invitations.receive(now, &request(&viewer(&secret, "x")), true, KEY);
-        assert_eq!(new_viewer(outcome).name, "Kitchen");
+        let viewer = new_viewer(outcome);
+        assert_eq!((viewer.name.as_str(), viewer.expires_at), ("Kitchen", Some(9)));
     }
 
     #[test]
@@ -480,10 +501,10 @@ mod tests {
         let now = clock::now();
         let mut invitations = Invitations::new(device());
         let secrets: Vec<_> = (0..MAX_INVITATIONS)
-            .map(|i| invitations.add(now, Role::View, None, [u8::try_from(i).unwrap(); 32]))
+            .map(|i| invitations.add(now, Invite::to(Role::View), [u8::try_from(i).unwrap(); 32]))
             .collect();
         new_viewer(invitations.receive(now, &request(&viewer(&secrets[3], "")), true, KEY));
-        invitations.add(now, Role::View, None, [100; 32]);
+        invitations.add(now, Invite::to(Role::View), [100; 32]);
         assert_eq!(invitations.len(), MAX_INVITATIONS);
         new_viewer(invitations.receive(now, &request(&viewer(&secrets[0], "")), true, KEY));
         let gone = invitations.receive(now, &request(&viewer(&secrets[3], "")), true, KEY);

@@ -335,13 +335,8 @@ fn a_device_and_a_viewer_drop_what_must_be_dropped() {
     let committed = committed();
     // The desk's first random bytes are its nonce.
     let random = |bytes: &mut [u8]| bytes.copy_from_slice(&ids().nonce.as_bytes()[..bytes.len()]);
-    let record = super::keys::ViewerRecord {
-        id: ids().key,
-        key: viewer_key(),
-        role: super::message::Role::View,
-        name: String::new(),
-        paired_at: None,
-    };
+    let role = super::message::Role::View;
+    let record = super::keys::ViewerRecord::new(ids().key, viewer_key(), role, String::new());
     let now = clock::now();
     let mut desk = Desk::new(ids().device, vec![record.clone()], Box::new(random), now);
     assert_eq!(Status::parse(&desk.status()), Some(Status::Online { nonce: ids().nonce }));

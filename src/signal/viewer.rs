@@ -178,5 +178,5 @@ impl ViewerPairing {
 
 fn record(body: &[u8], agreed: Agreement) -> Option<ViewerRecord> {
     let ConfirmBody { k, role, name } = from_json_object(body).ok()?;
-    Some(ViewerRecord { id: KeyId::parse(&k)?, key: agreed.viewer_key, role, name, paired_at: None })
+    Some(ViewerRecord::new(KeyId::parse(&k)?, agreed.viewer_key, role, name))
 }

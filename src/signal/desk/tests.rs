@@ -23,13 +23,8 @@ fn device() -> DeviceId {
 }
 
 fn record(id: u8) -> ViewerRecord {
-    ViewerRecord {
-        id: KeyId::from_bytes([id; 8]),
-        key: ViewerKey::from_bytes([id; 32]),
-        role: Role::View,
-        name: String::new(),
-        paired_at: None,
-    }
+    let (id, key) = (KeyId::from_bytes([id; 8]), ViewerKey::from_bytes([id; 32]));
+    ViewerRecord::new(id, key, Role::View, String::new())
 }
 
 fn desk(viewers: u8, now: Instant) -> Desk {
@@ -330,6 +325,20 @@ fn a_revoked_viewer_is_told_and_heard_no_more() {
 }
 
 #[test]
+fn a_viewer_that_is_let_in_later_is_heard_from_then_on() {
+    let now = clock::now();
+    let mut desk = desk(0, now);
+    assert_eq!(desk.receive(now, &session(&desk, 1, 1).seal(&ToDevice::Hello).unwrap()), []);
+    desk.let_in(now, record(1));
+    let mut viewer = session(&desk, 1, 2);
+    let hello = viewer.seal(&ToDevice::Hello).unwrap();
+    assert!(delivered(&desk.receive(now, &hello)).is_some());
+    desk.end(viewer.id());
+    desk.let_in(now, record(1));
+    assert_eq!(desk.receive(now, &hello), [], "what has ended is still remembered");
+}
+
+#[test]
 fn an_answer_that_does_not_fit_becomes_an_error() {
     let now = clock::now();
     let mut desk = desk(1, now);
@@ -344,7 +353,7 @@ fn an_answer_that_does_not_fit_becomes_an_error() {
 fn pairing_makes_a_viewer_that_is_let_in() {
     let now = clock::now();
     let mut desk = desk(0, now);
-    let secret = desk.invite(now, Role::Admin, None);
+    let secret = desk.invite(now, Invite::to(Role::Admin));
     let link = Link { device: device(), root: "pinhole".into(), secret, broker: None };
     let mut pairing = ViewerPairing::new(link, nonce(&desk), "phone").unwrap();
     let outputs = desk.receive(now, &pairing.request());
