@@ -14,6 +14,7 @@
 //!     │ counted
 //!  tasks   mqtt, broker    one for each external broker, one for each client of the embedded broker
 //!  task    web             the page, and WebSockets for the embedded broker
+//!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
 //! ```
 //!
 //! Stop order: no new viewers → `bye` to sessions (at most 1 s) → encode → camera → carriers → broker and page.
@@ -26,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -38,7 +39,9 @@ use crate::{
     camera::{self, CameraSource, Spec},
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
-    links::{self, Place, QrCode, Reach},
+    control,
+    inviter::Inviter,
+    links::{self, Output, Place},
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
     signal::{
@@ -47,9 +50,9 @@ use crate::{
         desk::Desk,
         exchange::{Command, Exchange},
         keys::{self, KeyStore},
-        link::Link,
         message::Role,
         mqtt::{self, MqttSettings},
+        people,
     },
     tasks,
     web::{self, WebSettings},
@@ -75,19 +78,29 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let (broker, carriers) = start_carriers(&config, &address)?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
     let peers = peer::start(peer_settings(&config), cameras, to_viewers);
-    let desk = Desk::new(store.device(), store.viewers().to_vec(), Box::new(keys::random), clock::now());
+    let viewers = people::good(store.viewers(), clock::since_epoch());
+    let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
     let (commands, queue) = mpsc::channel(8);
     let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue };
     let exchange = tasks::spawn("exchange", exchange.run());
     let web_stop = CancellationToken::new();
     let web = web::serve(listener, web_settings(&config), broker, web_stop.clone());
 
-    let places =
-        links::places(config.web.listen, bound, &links::interfaces(), config.web.page_url.as_deref());
-    print_links(&config, &address, &places, &commands).await?;
+    let inviter = Inviter {
+        listen: config.web.listen,
+        bound,
+        page_url: config.web.page_url.clone(),
+        address,
+        broker: config.broker.page.clone(),
+        commands: commands.clone(),
+    };
+    // The first to open a link of a new agent is its owner.
+    print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    let control = control::start(&config.control, inviter);
 
     stop.await;
     info!("stopping");
+    control.stop().await;
     let (done, sessions_ended) = oneshot::channel();
     let _ = commands.send(Command::EndSessions { done }).await;
     let _ = sessions_ended.await;
@@ -195,46 +208,13 @@ async fn bind(listen: Listen) -> Result<TcpListener> {
     }
 }
 
-/// Writes the links to standard output, each with a one-time secret of its own, and on a terminal a QR code of
-/// the one that a phone can open.
-async fn print_links(
-    config: &Config,
-    address: &Address,
-    places: &[Place],
-    commands: &mpsc::Sender<Command>,
-) -> Result<()> {
-    let mut text = String::new();
-    let mut for_a_phone = None;
-    for place in places {
-        let (reply, secret) = oneshot::channel();
-        // The first to open a link of a new agent is its owner.
-        let invite = Command::Invite { role: Role::Admin, reply };
-        commands.send(invite).await.map_err(|_| anyhow!("signaling has stopped"))?;
-        let link = Link {
-            device: address.device,
-            root: address.root.clone(),
-            secret: secret.await.context("signaling has stopped")?,
-            broker: config.broker.page.clone(),
-        };
-        let url = format!("{}#{}", place.url, link.fragment());
-        text.push_str(&format!("Watch: {url}\n"));
-        match place.reach {
-            Reach::Local => {}
-            Reach::Lan | Reach::Elsewhere => {
-                for_a_phone.get_or_insert(url);
-            }
-        }
-    }
+/// Writes the links to standard output.
+fn print_links(links: &[Place]) {
     let mut out = io::stdout();
-    if out.is_terminal() {
-        if let Some(code) = for_a_phone.as_deref().and_then(QrCode::new) {
-            text.push_str(&format!("\n{code}"));
-        }
-        text.push_str(
-            "Each link pairs one browser, within ten minutes. Paired browsers need no link. Ctrl-C stops.\n",
-        );
-    }
+    let output = if out.is_terminal() { Output::Terminal } else { Output::Plain };
+    let note = "Each link pairs one browser, within ten minutes. Paired browsers need no link; `pinhole pair` prints \
+                more. Ctrl-C stops.";
+    let text = links::text(links, output, note);
     // Nobody may be reading: that is no reason not to serve.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    Ok(())
 }

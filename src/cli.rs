@@ -1,11 +1,21 @@
 //! The command line, as clap reads it. Flags may also be given by the environment (`PINHOLE_…`). Not here: what a
 //! command does.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use clap::{CommandFactory, Parser};
+use clap::{
+    CommandFactory, Parser,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
-use crate::config::{BitrateValue, Size};
+use crate::{
+    config::{BitrateValue, Size},
+    control::show::parse_lifetime,
+    signal::{
+        message::{Role, printable},
+        pairing::MAX_NAME,
+    },
+};
 
 /// A camera agent: serves a camera to browsers by WebRTC, signaled over MQTT.
 #[derive(Debug, Parser)]
@@ -17,6 +27,49 @@ use crate::config::{BitrateValue, Size};
 pub struct Cli {
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What is asked of the agent that runs already. Without a command, the agent is run.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Print links (and a QR code) for one new viewer
+    Pair {
+        /// What it may do: `view` watches, `control` also moves the camera and talks, `admin` also pairs and revokes
+        #[arg(long, default_value = "view", value_parser = role_parser())]
+        role: Role,
+        /// What to call the viewer [default: what it calls itself]
+        #[arg(long, value_parser = parse_name)]
+        name: Option<String>,
+        /// How long its key is good for, from now on, as 7d, 12h or 30m [default: for ever]
+        #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
+        expires: Option<Duration>,
+    },
+    /// List the paired viewers
+    Viewers {
+        /// As JSON: times in seconds since 1970
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a viewer's key, and its sessions at once
+    Revoke {
+        /// Its key, or its name
+        #[arg(value_name = "KEY|NAME")]
+        who: String,
+    },
+}
+
+fn role_parser() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::name))
+        .map(|name| Role::ALL.into_iter().find(|role| role.name() == name).expect("one of these names"))
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    if printable(text, MAX_NAME) == text && !text.is_empty() {
+        return Ok(text.to_owned());
+    }
+    Err(format!("give 1 to {MAX_NAME} characters, no control characters, and no blanks around them"))
 }
 
 /// The options of running the agent.
@@ -35,7 +88,7 @@ pub struct RunArgs {
     #[arg(long, env = "PINHOLE_BITRATE", hide_env_values = true, value_name = "RATE")]
     pub bitrate: Option<BitrateValue>,
     /// Configuration file (TOML; docs/configuration.md)
-    #[arg(long, env = "PINHOLE_CONFIG", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, global = true, env = "PINHOLE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where the page and the embedded broker listen: ADDRESS:PORT, or a port alone [default: 8480]
     #[arg(long, env = "PINHOLE_LISTEN", hide_env_values = true, value_name = "ADDR:PORT")]
@@ -53,10 +106,17 @@ pub struct RunArgs {
     #[arg(long, env = "PINHOLE_BROKER_PASSWORD_FILE", hide_env_values = true, value_name = "FILE")]
     pub broker_password_file: Option<PathBuf>,
     /// Folder for the device's id and the viewers' keys
-    #[arg(long, env = "PINHOLE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
+    #[arg(long, global = true, env = "PINHOLE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace; or by part, as info,pinhole::signal=debug
-    #[arg(long, env = "PINHOLE_LOG", hide_env_values = true, value_name = "LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        env = "PINHOLE_LOG",
+        hide_env_values = true,
+        value_name = "LEVEL",
+        global = true,
+        default_value = "info"
+    )]
     pub log: String,
 }
 

@@ -29,6 +29,9 @@ const DEFAULT_FPS: u32 = 30;
 const DEFAULT_BITRATE: Bitrate = Bitrate(1_500_000);
 const DEFAULT_MAX_VIEWERS: u32 = 8;
 const DEFAULT_ROOT: &str = "pinhole";
+const CONTROL_SOCKET: &str = "control.sock";
+/// systemd's `RuntimeDirectory=pinhole`.
+const SERVICE_RUNTIME_DIR: &str = "/run/pinhole";
 
 /// Everything the agent is told, checked.
 #[derive(Debug, Clone)]
@@ -37,6 +40,8 @@ pub struct Config {
     pub name: String,
     /// Where the device's id and the viewers' keys are kept.
     pub state_dir: PathBuf,
+    /// Where the agent takes its owner's commands: a socket.
+    pub control: PathBuf,
     pub cameras: Vec<CameraConfig>,
     pub web: WebConfig,
     pub broker: BrokerConfig,
@@ -142,14 +147,7 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, as one sentence.
     pub fn load(args: &RunArgs) -> Result<Self, ConfigError> {
-        let (raw, folder) = match &args.config {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-                (file::parse(path, &text)?, path.parent().unwrap_or(Path::new("")).to_owned())
-            }
-            None => (RawConfig::default(), PathBuf::new()),
-        };
+        let (raw, folder) = read_file(args)?;
         Self::build(args, raw, &folder)
     }
 
@@ -162,10 +160,12 @@ impl Config {
             Some(dir) => dir,
             None => default_state_dir()?,
         };
+        let control = runtime_dir().unwrap_or_else(|| state_dir.clone()).join(CONTROL_SOCKET);
         Ok(Self {
             cameras: cameras(args, raw.camera, &name)?,
             name,
             state_dir,
+            control,
             web: WebConfig {
                 listen: match args.listen.as_deref().or(raw.web.listen.as_deref()) {
                     Some(text) => parse_listen(text)?,
@@ -189,6 +189,33 @@ impl Config {
             },
         })
     }
+}
+
+/// Where a running agent's control socket may be, the likeliest first. Reads no more of the configuration than that
+/// needs: whoever asks may not be allowed to read the agent's passwords.
+///
+/// # Errors
+/// As [`Config::load`].
+pub fn control_sockets(args: &RunArgs) -> Result<Vec<PathBuf>, ConfigError> {
+    let (raw, _) = read_file(args)?;
+    let folders = match args.state.clone().or(raw.state_dir) {
+        Some(named) => runtime_dir().into_iter().chain([named]).collect(),
+        None => {
+            let mut folders: Vec<PathBuf> =
+                runtime_dir().into_iter().chain(default_state_dir().ok()).collect();
+            // That of a service, when asked from a shell.
+            folders.push(PathBuf::from(SERVICE_RUNTIME_DIR));
+            folders
+        }
+    };
+    Ok(folders.into_iter().map(|folder| folder.join(CONTROL_SOCKET)).collect())
+}
+
+fn read_file(args: &RunArgs) -> Result<(RawConfig, PathBuf), ConfigError> {
+    let Some(path) = &args.config else { return Ok((RawConfig::default(), PathBuf::new())) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+    Ok((file::parse(path, &text)?, path.parent().unwrap_or(Path::new("")).to_owned()))
 }
 
 /// The names of `PINHOLE_…` variables that are set and mean nothing, each with the nearest that does.
@@ -409,6 +436,12 @@ fn default_state_dir() -> Result<PathBuf, ConfigError> {
         .or_else(|| folder("XDG_STATE_HOME").map(|path| path.join("pinhole")))
         .or_else(|| folder("HOME").map(|path| path.join(".local/state/pinhole")))
         .ok_or(ConfigError::NoState)
+}
+
+/// systemd's folder for what lives as long as the service (systemd.exec(5), RuntimeDirectory); the first, if several.
+fn runtime_dir() -> Option<PathBuf> {
+    let folders = env::var_os("RUNTIME_DIRECTORY")?;
+    env::split_paths(&folders).find(|folder| folder.is_absolute())
 }
 
 /// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).

@@ -11,7 +11,8 @@
 //! 7. [`web`] serves the page to watch on.
 //!
 //! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
-//! puts the parts together and stops them in order, [`links`] are what a person opens.
+//! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
+//! [`control`] is how the owner speaks with a running agent.
 //!
 //! # Invariants
 //! - No viewer: the camera is closed and the encoder is gone.
@@ -26,6 +27,8 @@ pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod inviter;
 pub mod links;
 pub mod log;
 pub mod tasks;

@@ -1,23 +1,26 @@
 //! The links to watch on: one for each address at which the page can be reached, each with a one-time secret of its
-//! own, and a QR code for a phone. Pure but for asking the system for its addresses. Not here: the secrets.
+//! own, and a QR code for a phone. Pure but for asking the system for its addresses. Not here: the secrets (`inviter`).
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::Listen;
 
-/// A place where the page is reached, as the first part of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A place where the page is reached, as the first part of a link, or the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// `http://192.168.1.20:8480/`, without fragment.
+    /// `http://192.168.1.20:8480/`; of a whole link with `#` and what follows, which is secret.
     pub url: String,
     pub reach: Reach,
 }
 
 /// From where a place is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Reach {
     /// This machine.
     Local,
@@ -89,6 +92,27 @@ fn is_lan(interface: &Interface) -> bool {
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
     };
     usable && !virtual_bridge
+}
+
+/// Whether a person sees the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    Terminal,
+    /// A file or another program: the links alone.
+    Plain,
+}
+
+/// The links as they are printed; on a terminal with a QR code of the first that a phone can open, and `note`.
+pub fn text(links: &[Place], output: Output, note: &str) -> String {
+    let mut text: String = links.iter().map(|link| format!("Watch: {}\n", link.url)).collect();
+    if output == Output::Terminal {
+        let for_a_phone = links.iter().find(|link| link.reach != Reach::Local);
+        if let Some(code) = for_a_phone.and_then(|link| QrCode::new(&link.url)) {
+            text.push_str(&format!("\n{code}"));
+        }
+        text.push_str(&format!("{note}\n"));
+    }
+    text
 }
 
 /// A QR code of `text` for a terminal: two modules a character, dark on light, with a quiet zone of two.
@@ -195,6 +219,18 @@ mod tests {
         let interfaces = [interface("eth0", "fd00::20"), interface("eth0", "10.0.0.2")];
         let places = places(Listen::Everywhere(8480), bound, &interfaces, None);
         assert_eq!(urls(&places), ["http://localhost:8480/", "http://10.0.0.2:8480/"]);
+    }
+
+    #[test]
+    fn a_program_gets_links_alone_and_a_person_a_code_for_a_phone() {
+        let link = |url: &str, reach| Place { url: url.to_owned(), reach };
+        let local = [link("http://localhost:1/#a", Reach::Local)];
+        let both = [local[0].clone(), link("http://10.0.0.2:1/#b", Reach::Lan)];
+        let lines = "Watch: http://localhost:1/#a\nWatch: http://10.0.0.2:1/#b\n";
+        assert_eq!(text(&both, Output::Plain, "note"), lines);
+        let shown = text(&both, Output::Terminal, "note");
+        assert!(shown.starts_with(lines) && shown.contains('▀') && shown.ends_with("note\n"), "{shown}");
+        assert!(!text(&local, Output::Terminal, "note").contains('▀'), "a phone cannot open it");
     }
 
     #[test]

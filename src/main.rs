@@ -3,7 +3,7 @@
 use std::{future::poll_fn, io, process::ExitCode, task::Poll};
 
 use clap::Parser;
-use pinhole::{agent, cli::Cli, config, config::Config, log, tasks};
+use pinhole::{agent, cli::Cli, config, config::Config, control, log, tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
@@ -23,6 +23,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     for (variable, nearest) in config::unknown_variables(&Cli::variables()) {
         let meant = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
         warn!("the environment variable {variable} means nothing to pinhole{meant}");
+    }
+    if let Some(command) = &cli.command {
+        return Ok(control::command::run(command, &cli.run)?);
     }
     let config = Config::load(&cli.run)?;
     rustls::crypto::ring::default_provider().install_default().map_err(|_| {

@@ -1,0 +1,153 @@
+//! Requests and replies on the control socket. Pure. Not here: how they travel.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    links::Place,
+    signal::{message::Role, people::Person},
+};
+
+/// Bytes of a request at most, its end of line included.
+pub const MAX_REQUEST: usize = 4096;
+/// Bytes of a reply at most; 256 viewers need less than a tenth.
+pub const MAX_REPLY: usize = 1024 * 1024;
+/// The longest that a key can be good for: a hundred years.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// What the owner wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// Links for a new viewer.
+    Pair {
+        role: Role,
+        name: Option<String>,
+        /// Seconds for which its key is good; without, for ever.
+        lifetime_s: Option<u64>,
+    },
+    /// All viewers.
+    Viewers {},
+    /// Ends a viewer's key: `who` is the key or the name.
+    Revoke { who: String },
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply {
+    Links(Vec<Place>),
+    Viewers(Vec<Person>),
+    Revoked(Person),
+    /// More than one viewer is meant. Nothing was done.
+    Several {
+        message: String,
+        who: Vec<Person>,
+    },
+    /// One sentence. Nothing was done, unless it says so.
+    Error(String),
+}
+
+/// Why a line is no request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadRequest {
+    #[error("the request is longer than {MAX_REQUEST} bytes")]
+    TooLong,
+    #[error("this request means nothing to the running agent: it may be of another version, so restart it")]
+    Unknown,
+    #[error("a key is good for one second to a hundred years")]
+    Lifetime,
+}
+
+impl Request {
+    /// Reads a line, with or without its end.
+    ///
+    /// # Errors
+    /// When it is no request.
+    pub fn parse(line: &[u8]) -> Result<Self, BadRequest> {
+        if line.len() > MAX_REQUEST {
+            return Err(BadRequest::TooLong);
+        }
+        let request = serde_json::from_slice(line).map_err(|_| BadRequest::Unknown)?;
+        match &request {
+            Self::Pair { lifetime_s: Some(seconds), .. }
+                if !(1..=MAX_LIFETIME.as_secs()).contains(seconds) =>
+            {
+                Err(BadRequest::Lifetime)
+            }
+            Self::Pair { .. } | Self::Viewers {} | Self::Revoke { .. } => Ok(request),
+        }
+    }
+}
+
+/// One line, with its end.
+pub fn line(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).expect("strings, numbers and lists are always JSON");
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::links::Reach;
+
+    #[test]
+    fn requests_are_read_as_they_were_written() {
+        let name = Some("Anna's \"phone\"\n".to_owned());
+        for request in [
+            Request::Pair { role: Role::Control, name, lifetime_s: Some(604_800) },
+            Request::Pair { role: Role::View, name: None, lifetime_s: None },
+            Request::Viewers {},
+            Request::Revoke { who: "Anna".into() },
+        ] {
+            let line = line(&request);
+            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            assert_eq!(Request::parse(&line), Ok(request));
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_request_is_fixed() {
+        let written = r#"{"do":"pair","role":"view","name":"A","lifetime_s":60}"#;
+        let request = Request::Pair { role: Role::View, name: Some("A".into()), lifetime_s: Some(60) };
+        assert_eq!(Request::parse(written.as_bytes()), Ok(request));
+        assert_eq!(Request::parse(br#"{"do":"viewers"}"#), Ok(Request::Viewers {}));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for text in [
+            "",
+            "pair",
+            "[]",
+            r#"{"do":"reboot"}"#,
+            r#"{"do":"revoke"}"#,
+            r#"{"do":"pair","role":"owner"}"#,
+            r#"{"do":"viewers","all":true}"#,
+            &"[".repeat(4000),
+        ] {
+            assert_eq!(Request::parse(text.as_bytes()), Err(BadRequest::Unknown), "{text}");
+        }
+        assert_eq!(Request::parse(&vec![b' '; MAX_REQUEST + 1]), Err(BadRequest::TooLong));
+        for seconds in [0, u64::MAX] {
+            let text = format!(r#"{{"do":"pair","role":"view","lifetime_s":{seconds}}}"#);
+            assert_eq!(Request::parse(text.as_bytes()), Err(BadRequest::Lifetime));
+        }
+    }
+
+    #[test]
+    fn replies_are_read_as_they_were_written() {
+        let place = Place { url: "http://localhost:1/#x".into(), reach: Reach::Local };
+        for reply in [
+            Reply::Links(vec![place]),
+            Reply::Viewers(Vec::new()),
+            Reply::Several { message: "two".into(), who: Vec::new() },
+            Reply::Error("no".into()),
+        ] {
+            assert_eq!(serde_json::from_slice::<Reply>(&line(&reply)).unwrap(), reply);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! How the owner speaks with a running agent: a socket on this machine that only the agent's user (and root) can open.
+//! A request is one line of JSON, and so is its reply; then the connection ends. Not here: what is done (`signal`).
+//!
+//! - `message`: requests and replies. Pure.
+//! - `socket`: the socket, made so that nobody else can open it at any moment.
+//! - `server`: the agent's side, one task for each connection.
+//! - `command`: the other side, `pinhole pair`, `viewers` and `revoke`.
+//! - `show`: lengths of time as people write them, and the table of viewers. Pure.
+
+pub mod command;
+pub mod message;
+pub mod server;
+pub mod show;
+pub mod socket;
+
+pub use server::{Control, start};

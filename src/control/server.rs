@@ -1,0 +1,147 @@
+//! The agent's side of the control socket. Tasks: one that accepts, and one for each connection, which sends commands
+//! to the exchange. Not here: what commands do (`signal::exchange`).
+//!
+//! Bounded: connections at once (more wait to be accepted), the request's length, and the time for each.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    message::{MAX_REQUEST, Reply, Request, line},
+    socket::{File, Socket, SocketError},
+};
+use crate::{
+    clock,
+    inviter::{Inviter, Stopped},
+    signal::{exchange::Command, people::NotRevoked},
+    tasks,
+};
+
+const MAX_CONNECTIONS: usize = 8;
+/// For a request and its reply.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// After a connection could not be accepted, as when the process has too many files open.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The socket, being served.
+#[derive(Debug)]
+pub struct Control {
+    stop: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+/// Serves the socket at `path`. Without it the agent is still worth running, so a failure is a warning.
+pub fn start(path: &Path, inviter: Inviter) -> Control {
+    let stop = CancellationToken::new();
+    let listening = Socket::bind(path).and_then(|socket| {
+        let (listener, file) = socket.into_parts();
+        let listener = UnixListener::from_std(listener);
+        Ok((listener.map_err(|error| SocketError::Io { path: path.to_owned(), error })?, file))
+    });
+    let task = match listening {
+        Ok((listener, file)) => Some(tasks::spawn("control", run(listener, file, inviter, stop.clone()))),
+        Err(error) => {
+            warn!("pinhole pair, viewers and revoke cannot reach this agent: {error}");
+            None
+        }
+    };
+    Control { stop, task }
+}
+
+impl Control {
+    /// Takes no more requests, and removes the socket.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Some(task) = self.task {
+            let _ = task.await;
+        }
+    }
+}
+
+async fn run(listener: UnixListener, _file: File, inviter: Inviter, stop: CancellationToken) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let next = async || {
+        let permit = Arc::clone(&room).acquire_owned().await.expect("it is never closed");
+        (permit, listener.accept().await)
+    };
+    loop {
+        let (permit, accepted) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            next = next() => next,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let inviter = inviter.clone();
+                tasks::spawn("control client", async move {
+                    match timeout(DEADLINE, serve(stream, &inviter)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => debug!(%error, "a connection to the control socket failed"),
+                        Err(_) => debug!("a connection to the control socket took too long"),
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                debug!(%error, "a connection to the control socket could not be accepted");
+                clock::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(mut stream: UnixStream, inviter: &Inviter) -> std::io::Result<()> {
+    let (reading, mut writing) = stream.split();
+    let mut request = Vec::new();
+    BufReader::new(reading.take(MAX_REQUEST as u64 + 1)).read_until(b'\n', &mut request).await?;
+    let reply = match Request::parse(&request) {
+        Ok(request) => answer(request, inviter).await,
+        Err(error) => Reply::Error(error.to_string()),
+    };
+    writing.write_all(&line(&reply)).await?;
+    writing.shutdown().await
+}
+
+async fn answer(request: Request, inviter: &Inviter) -> Reply {
+    let failed = |error: Stopped| Reply::Error(error.to_string());
+    match request {
+        Request::Pair { role, name, lifetime_s } => {
+            let lifetime = lifetime_s.map(Duration::from_secs);
+            let links = inviter.for_one_viewer(role, name, lifetime).await;
+            links.map_or_else(|error| Reply::Error(error.to_string()), Reply::Links)
+        }
+        Request::Viewers {} => {
+            let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
+            viewers.map_or_else(failed, Reply::Viewers)
+        }
+        Request::Revoke { who } => match ask(inviter, |reply| Command::Revoke { who, reply }).await {
+            Ok(Ok(person)) => Reply::Revoked(person),
+            Ok(Err(error)) => {
+                let message = error.to_string();
+                match error {
+                    NotRevoked::Several { who, .. } => Reply::Several { message, who },
+                    NotRevoked::Nobody(_) | NotRevoked::NotSaved { .. } => Reply::Error(message),
+                }
+            }
+            Err(stopped) => failed(stopped),
+        },
+    }
+}
+
+async fn ask<T>(
+    inviter: &Inviter,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T, Stopped> {
+    let (reply, answer) = oneshot::channel();
+    inviter.commands.send(command(reply)).await.map_err(|_| Stopped)?;
+    answer.await.map_err(|_| Stopped)
+}
