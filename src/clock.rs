@@ -10,7 +10,8 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Wall-clock time since 1970, for what a person or a measuring viewer reads. Never for a deadline.
+/// Wall-clock time since 1970, for what a person or a measuring viewer reads. Never for a deadline, but
+/// for the end of a key, which outlives restarts.
 pub fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -269,6 +269,11 @@ impl Desk {
         self.invitations.add(now, invite, random)
     }
 
+    /// Whether a viewer is let in.
+    pub fn has(&self, viewer: KeyId) -> bool {
+        self.viewers.contains_key(&viewer)
+    }
+
     /// Lets in a viewer that this desk never knew. One that was revoked must not come back: which of its sessions
     /// have ended was forgotten with it.
     pub fn let_in(&mut self, now: Instant, record: ViewerRecord) {

@@ -77,9 +77,7 @@ impl Exchange {
     pub async fn run(self) {
         let Self { desk, store, carriers, mut from_peers, peers, mut commands } = self;
         let mut watching = peers.viewers();
-        let known = store.viewers().iter();
-        let withheld =
-            known.filter(|viewer| people::standing(viewer, clock::since_epoch()) != Standing::Good);
+        let withheld = store.viewers().iter().filter(|viewer| !desk.has(viewer.id));
         let mut work = Work {
             withheld: withheld.map(|viewer| viewer.id).collect(),
             desk,
@@ -93,6 +91,10 @@ impl Exchange {
             check_at: clock::now(),
             save_at: clock::now() + SAVE_SEEN,
         };
+        if !work.withheld.is_empty() && keys::date(clock::since_epoch()).is_none() {
+            let waiting = work.withheld.len();
+            warn!(waiting, "the clock is not set: viewers whose keys expire are not let in until it is");
+        }
         let mut ending: Option<JoinHandle<()>> = None;
         loop {
             let timer = work.desk.poll_timeout();

@@ -9,4 +9,5 @@ mod mqtt;
 mod mqtt_support;
 mod mqtt_tls;
 mod peer;
+mod people;
 mod web;

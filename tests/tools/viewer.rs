@@ -3,31 +3,29 @@
 //!
 //! `viewer LINK [SECONDS]`
 
+#[path = "../it/people/mail.rs"]
+#[allow(dead_code)]
+mod mail;
 #[path = "../it/peer/viewer.rs"]
 #[allow(dead_code, clippy::disallowed_methods)]
 mod rtc_viewer;
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail};
-use bytes::Bytes;
+use anyhow::{Context, Result, bail};
+use mail::{Mail, PATIENCE, address};
 use openh264::{OpenH264API, decoder::Decoder, formats::YUVSource, nal_units};
 use pinhole::{
     clock,
     signal::{
-        link::Link,
         message::{Offer, ToDevice, ToViewer},
-        topic::{DeviceNonce, SessionId, Topics},
-        viewer::{Status, ViewerPairing, ViewerSession, new_session},
+        topic::Topics,
+        viewer::{ViewerSession, new_session},
     },
 };
 use rtc_viewer::Viewer;
-use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, QoS};
 use serde_json::json;
-use tokio::{sync::mpsc, time::timeout};
-
-/// For each answer of the device.
-const PATIENCE: Duration = Duration::from_secs(20);
+use tokio::time::timeout;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,24 +48,11 @@ async fn run(arguments: &[String]) -> Result<serde_json::Value> {
         [url, seconds] => (url, seconds.parse().context("SECONDS is no number")?),
         _ => bail!("usage: viewer LINK [SECONDS]"),
     };
-    let (page, fragment) = url.split_once('#').context("the link has no fragment")?;
-    let link = Link::parse(fragment)?;
-    let broker = match &link.broker {
-        Some(broker) => broker.clone(),
-        None => format!("{}mqtt", page.replacen("http", "ws", 1)),
-    };
+    let (link, broker) = address(url)?;
     let mut mail = Mail::connect(&broker, Topics::new(&link.root, link.device)?).await?;
     let nonce = mail.nonce().await?;
 
-    let mut pairing = ViewerPairing::new(link.clone(), nonce, "test viewer")?;
-    mail.listen(pairing.id()).await?;
-    mail.send(pairing.request()).await?;
-    let viewer = loop {
-        if let Some(record) = pairing.finish(&mail.next().await?)? {
-            break record;
-        }
-    };
-
+    let viewer = mail.pair(link.clone(), nonce, "test viewer").await?;
     let mut session = ViewerSession::new(link.device, &viewer, new_session(), nonce);
     mail.listen(session.id()).await?;
     mail.send(session.seal(&ToDevice::Hello)?).await?;
@@ -185,87 +170,4 @@ fn bars(picture: &impl YUVSource) -> Vec<[u8; 3]> {
             ]
         })
         .collect()
-}
-
-/// The viewer's MQTT connection.
-struct Mail {
-    client: AsyncClient,
-    topics: Topics,
-    incoming: mpsc::Receiver<(String, Bytes)>,
-    acknowledged: mpsc::Receiver<()>,
-}
-
-impl Mail {
-    async fn connect(broker: &str, topics: Topics) -> Result<Self> {
-        let mut options =
-            MqttOptions::new(format!("test-{}", new_session()), rumqttc::Broker::websocket(broker)?);
-        options.set_max_packet_size(Some(65536));
-        let (client, mut connection) = AsyncClient::builder(options).capacity(16).build();
-        let (publish, incoming) = mpsc::channel(64);
-        let (acknowledge, acknowledged) = mpsc::channel(16);
-        pinhole::tasks::spawn("mail", async move {
-            loop {
-                match connection.poll().await {
-                    Ok(Event::Incoming(Incoming::Publish(message))) => {
-                        let topic = String::from_utf8_lossy(&message.topic).into_owned();
-                        let _ = publish.send((topic, message.payload)).await;
-                    }
-                    Ok(Event::Incoming(Incoming::SubAck(_))) => {
-                        let _ = acknowledge.try_send(());
-                    }
-                    Ok(_) => {}
-                    Err(error) => return eprintln!("viewer: the broker's connection ended: {error}"),
-                }
-            }
-        });
-        let mail = Self { client, topics, incoming, acknowledged };
-        Ok(mail)
-    }
-
-    async fn subscribe(&mut self, topic: String) -> Result<()> {
-        self.client.subscribe(topic, QoS::AtLeastOnce).await?;
-        timeout(PATIENCE, self.acknowledged.recv()).await?.context("the broker is gone")
-    }
-
-    async fn nonce(&mut self) -> Result<DeviceNonce> {
-        self.subscribe(self.topics.status()).await?;
-        loop {
-            let (topic, payload) =
-                timeout(PATIENCE, self.incoming.recv()).await?.context("the broker is gone")?;
-            match Status::parse(&payload) {
-                Some(Status::Online { nonce }) if topic == self.topics.status() => return Ok(nonce),
-                _ => {}
-            }
-        }
-    }
-
-    async fn listen(&mut self, session: SessionId) -> Result<()> {
-        self.subscribe(self.topics.out(session)).await
-    }
-
-    async fn send(&self, envelope: Bytes) -> Result<()> {
-        let options = PublishOptions::new(QoS::AtLeastOnce);
-        self.client
-            .publish(self.topics.inbox(), envelope.to_vec(), options)
-            .await
-            .map_err(|error| anyhow!("{error}"))
-    }
-
-    /// The next message that is not a status.
-    async fn next(&mut self) -> Result<Bytes> {
-        loop {
-            let (topic, payload) = timeout(PATIENCE, self.incoming.recv())
-                .await
-                .context("no answer came")?
-                .context("the broker is gone")?;
-            if topic != self.topics.status() {
-                return Ok(payload);
-            }
-        }
-    }
-
-    async fn close(self) {
-        let _ = self.client.disconnect().await;
-        clock::sleep(Duration::from_millis(200)).await;
-    }
 }
