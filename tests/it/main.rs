@@ -8,4 +8,5 @@ mod mqtt;
 mod mqtt_support;
 mod mqtt_tls;
 mod peer;
+mod peers;
 mod web;
