@@ -5,10 +5,10 @@
 //!     │ hub (ring of encoded frames; a viewer that falls behind skips to the next key frame)
 //!     ▼
 //!  tasks   session         one for each viewer: hub → RTP; WebRTC's own driver task beside it
-//!     ▲ 64 messages; full: the message is refused            │ 256 messages to viewers; full: the session waits
+//!     ▲ 256 messages, 64 a session; full: refused            │ 256 messages to viewers; full: lost, but a last one waits
 //!     │                                                      ▼
 //!  task    exchange        owns desk and keys: opens, checks and seals every envelope
-//!     ▲ 64 envelopes a carrier; full: dropped, counted       │ 64 a carrier; full or down: lost, as on any network
+//!     ▲ 256 envelopes a carrier; full: dropped, counted      │ 64 or 128 a carrier; full or down: lost, as on any network
 //!     │                                                      ▼
 //!  tasks   mqtt, broker    one for each carrier, one for each client of the embedded broker
 //!  task    web             the page, and WebSockets for the embedded broker
