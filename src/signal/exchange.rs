@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -32,7 +33,7 @@ use crate::{
     tasks,
 };
 
-/// For each carrier to say good-bye.
+/// For the carriers to say good-bye.
 const CLOSING: Duration = Duration::from_secs(1);
 const BUSY: &str = "the camera has too much to do right now; try again in a moment";
 
@@ -139,7 +140,8 @@ impl Work {
                     }
                 }
                 Output::Reply { session, envelope } => {
-                    if let Some(index) = from.or_else(|| self.routes.get(&session).copied()) {
+                    // One viewer's envelope may end another session of it, which came by another carrier.
+                    if let Some(index) = self.routes.get(&session).copied().or(from) {
                         self.publish(index, Outgoing::Reply { session, envelope });
                     }
                 }
@@ -203,14 +205,18 @@ impl Work {
         }
     }
 
-    /// Each carrier publishes what is queued and the offline status.
+    /// Each carrier publishes what is queued and the offline status; all at once, so that a slow one takes no time
+    /// from the others.
     async fn close(self) {
-        for Carrier { name, task, outgoing, events } in self.carriers {
+        let goodbyes = self.carriers.into_iter().map(|Carrier { name, task, outgoing, events }| {
             drop((outgoing, events));
-            if tokio::time::timeout(CLOSING, task).await.is_err() {
-                debug!(carrier = %name, "did not end in time");
+            async move {
+                if tokio::time::timeout(CLOSING, task).await.is_err() {
+                    debug!(carrier = %name, "did not end in time");
+                }
             }
-        }
+        });
+        join_all(goodbyes).await;
     }
 }
 

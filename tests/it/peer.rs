@@ -1,6 +1,6 @@
 //! Real WebRTC connections on loopback, between the agent's side and a viewer written with the same crate.
 
-mod viewer;
+pub mod viewer;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
