@@ -1,16 +1,18 @@
 //! The composition root: builds the stages, connects the channels, starts and stops them in order.
 //!
 //! ```text
-//!  thread  cam0            one for each camera: capture + encode; parked while nobody watches
-//!     │ hub (ring of encoded frames; a viewer that falls behind skips to the next key frame)
+//!  thread  cam-ID          one for each camera: capture + encode; parked while nobody watches
+//!     │ hub: a ring of encoded frames; a viewer that falls behind skips to the next key frame
 //!     ▼
-//!  tasks   session         one for each viewer: hub → RTP; WebRTC's own driver task beside it
-//!     ▲ 256 messages, 64 a session; full: refused            │ 256 messages to viewers; full: lost, but a last one waits
-//!     │                                                      ▼
+//!  tasks   session         two for each viewer (what it asks; hub → RTP), and those of the WebRTC crate
+//!     ▲ 64 a session         │
+//!  task    peers             │ 256, all sessions together; full: lost and counted, but a session's last waits
+//!     ▲ 256; full: `busy`    ▼
 //!  task    exchange        owns desk and keys: opens, checks and seals every envelope
-//!     ▲ 256 envelopes a carrier; full: dropped, counted      │ 64 or 128 a carrier; full or down: lost, as on any network
-//!     │                                                      ▼
-//!  tasks   mqtt, broker    one for each carrier, one for each client of the embedded broker
+//!     ▲ 256 a carrier;       │ 64 to 128 a carrier; full or down: lost, as on any network
+//!     │ full: dropped,       ▼
+//!     │ counted
+//!  tasks   mqtt, broker    one for each external broker, one for each client of the embedded broker
 //!  task    web             the page, and WebSockets for the embedded broker
 //! ```
 //!

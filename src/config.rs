@@ -432,7 +432,8 @@ pub fn under_systemd() -> bool {
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.trim().chars().filter(|c| !c.is_control()).take(64).collect();
-    if name.is_empty() { "pinhole".to_owned() } else { name }
+    // The kernel says `(none)` where nobody has given it a name.
+    if name.is_empty() || name == "(none)" { "pinhole".to_owned() } else { name }
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@
 //! 6. [`signal`] is how viewers find the agent: pinhole/1 over MQTT, sealed from end to end.
 //! 7. [`web`] serves the page to watch on.
 //!
+//! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
+//! puts the parts together and stops them in order, [`links`] are what a person opens.
+//!
 //! # Invariants
 //! - No viewer: the camera is closed and the encoder is gone.
 //! - Nothing is served to anyone who was not paired, and nothing is answered to what does not authenticate.

@@ -4,6 +4,7 @@ mod broker;
 mod broker_attacks;
 mod broker_support;
 mod camera;
+mod cli;
 mod exchange;
 mod mqtt;
 mod mqtt_support;

@@ -18,8 +18,8 @@ const NOISE_VARIANTS: usize = 1024;
 /// noise would make the encoder look better than it is.
 const NOISE: u32 = 8;
 
-const BACKGROUND_U: u8 = 118;
-const BACKGROUND_V: u8 = 138;
+const BACKGROUND_U: u8 = 146;
+const BACKGROUND_V: u8 = 116;
 
 /// Pixels from the top.
 const BARCODE_TOP: usize = 16;
@@ -84,7 +84,7 @@ impl Picture {
         let x = (number * 6 % (width - width / 8)) as usize & !1;
         let y = (height / 3 + number * 3 % (height / 3)) as usize & !1;
         let size = ((self.width / 8) & !1, (self.height / 8) & !1);
-        self.fill(Area { x, y, width: size.0, height: size.1 }, [200, 200, 60]);
+        self.fill(Area { x, y, width: size.0, height: size.1 }, [190, 70, 165]);
     }
 
     fn draw_clock(&mut self, since_epoch: Duration) {

@@ -5,7 +5,7 @@
 const NONE = [];
 
 const HOW_TO_GET_A_LINK =
-  'Scan the code that pinhole prints when it starts, or run “pinhole pair” on the device and open the link here. Each link works once, within ten minutes.';
+  'Open a link that pinhole prints when it starts, or scan its code. Each link works once, within ten minutes; restart pinhole on the device for new ones.';
 
 /**
  * {title, text, buttons, busy, quiet} for a state. `busy` draws the moving dots, `quiet` keeps the last picture visible
@@ -46,12 +46,12 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
     case 'link-used':
       return say(
         'This link no longer works',
-        'Each link works once, within ten minutes. Run “pinhole pair” on the device for a new one, or restart pinhole and scan the code it prints.',
+        'Each link works once, within ten minutes. Restart pinhole on the device, and open one of the new links that it prints.',
       );
     case 'pairing-failed':
       return say(
         'Pairing failed',
-        'The answer did not come from the camera that made this link. Get a new link with “pinhole pair”; if it happens again, do not trust this broker.',
+        'The answer did not come from the camera that made this link. Restart pinhole for a new link; if it happens again, do not trust this broker.',
       );
     case 'broker-unreachable':
       return ownBroker
