@@ -6,7 +6,7 @@
 //!     ▼
 //!  tasks   session         two for each viewer (what it asks; hub → RTP), and those of the WebRTC crate
 //!     ▲ 64 a session         │
-//!  task    peers             │ 256, all sessions together; full: lost and counted, as on any network
+//!  task    peers             │ 256, all together; full: lost and counted, but a session's last waits
 //!     ▲ 256; full: `busy`    ▼
 //!  task    exchange        owns desk and keys: opens, checks and seals every envelope
 //!     ▲ 256 a carrier;       │ 64 to 128 a carrier; full or down: lost, as on any network
@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -82,7 +82,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
     let (commands, queue) = mpsc::channel(8);
     let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue };
-    let exchange = tasks::spawn("exchange", exchange.run());
+    let mut exchange = tasks::spawn("exchange", exchange.run());
     let web_stop = CancellationToken::new();
     let web = web::serve(listener, web_settings(&config), broker, web_stop.clone());
 
@@ -98,19 +98,37 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     print_links(&inviter.one_for_each_place(Role::Admin).await?);
     let control = control::start(&config.control, inviter);
 
-    stop.await;
+    let failed = tokio::select! {
+        biased;
+        () = stop => None,
+        // Nobody could reach the agent any more: better to end, and be started anew.
+        ended = &mut exchange => Some(ended),
+    };
     info!("stopping");
     control.stop().await;
-    let (done, sessions_ended) = oneshot::channel();
-    let _ = commands.send(Command::EndSessions { done }).await;
-    let _ = sessions_ended.await;
+    if failed.is_none() {
+        let (done, sessions_ended) = oneshot::channel();
+        let _ = commands.send(Command::EndSessions { done }).await;
+        let _ = sessions_ended.await;
+    }
     tokio::task::block_in_place(|| pipelines.into_iter().for_each(Pipeline::stop));
-    let _ = commands.send(Command::Stop).await;
-    let _ = exchange.await;
+    if failed.is_none() {
+        let _ = commands.send(Command::Stop).await;
+        let _ = exchange.await;
+    }
     web_stop.cancel();
     let _ = web.await;
     info!("stopped");
-    Ok(())
+    match failed {
+        None => Ok(()),
+        Some(ended) => {
+            let reason =
+                ended.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
+            Err(anyhow!(
+                "signaling has failed: {reason}; start pinhole again, and report this as a fault in it"
+            ))
+        }
+    }
 }
 
 /// The configured camera, opened once for a moment where that disturbs nobody: a wrong path or size is told at the

@@ -357,19 +357,32 @@ fn is_websocket(url: &str) -> bool {
 }
 
 fn parse_broker_page(url: &str) -> Result<String, ConfigError> {
-    if is_websocket(url) && url.len() > "wss://".len() && !url.contains('@') {
+    no_password("broker.page_url", url)?;
+    if is_websocket(url) && url.len() > "wss://".len() {
         return Ok(url.to_owned());
     }
     Err(value(
         "broker.page_url",
         format!(
-            "`{url}` does not fit: give the broker's WebSocket address as ws://HOST:PORT/PATH or wss://HOST:PORT/PATH, without a password"
+            "`{url}` does not fit: give the broker's WebSocket address as ws://HOST:PORT/PATH or wss://HOST:PORT/PATH"
         ),
     ))
 }
 
+/// A password in an address would get into links and logs; the refusal does not repeat it.
+fn no_password(key: &str, url: &str) -> Result<(), ConfigError> {
+    if url.contains('@') {
+        return Err(value(
+            key,
+            "holds an `@`, as before a user name or password: give the address without them",
+        ));
+    }
+    Ok(())
+}
+
 fn parse_page_url(url: &str) -> Result<String, ConfigError> {
-    if (url.starts_with("http://") || url.starts_with("https://")) && !url.contains(['#', '@', ' ']) {
+    no_password("web.page_url", url)?;
+    if (url.starts_with("http://") || url.starts_with("https://")) && !url.contains(['#', ' ']) {
         return Ok(url.to_owned());
     }
     Err(value("web.page_url", format!("`{url}` does not fit: give an address as https://HOST/PATH")))

@@ -185,3 +185,14 @@ fn bitrates_and_sizes_are_read_as_people_write_them() {
         assert!(text.parse::<Size>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_password_in_an_address_is_refused_and_not_repeated() {
+    for text in [
+        "broker.url = \"mqtt://b\"\nbroker.page_url = \"wss://anna:hunter2@b/\"",
+        "web.page_url = \"https://anna:hunter2@example.org/\"",
+    ] {
+        let message = refusal(text);
+        assert!(message.contains("page_url: holds an `@`") && !message.contains("hunter2"), "{message}");
+    }
+}

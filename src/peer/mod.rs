@@ -101,7 +101,8 @@ pub struct Peers {
     task: JoinHandle<()>,
 }
 
-/// Starts it. `out` takes the answers; when it is full they are lost, and counted, as on any network.
+/// Starts it. `out` takes the answers; when it is full they are lost, and counted, as on any network, but for the
+/// last of each session.
 pub fn start(settings: PeerSettings, cameras: Vec<CameraHandle>, out: mpsc::Sender<ToSession>) -> Peers {
     let (inbox, messages) = mpsc::channel(INBOX);
     let (viewers, shown) = watch::channel(Vec::new());
@@ -140,7 +141,7 @@ impl Peers {
     }
 }
 
-/// Where answers go. Never waits.
+/// Where answers go. Nobody waits here.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     out: mpsc::Sender<ToSession>,
@@ -157,9 +158,17 @@ impl Outbox {
         self.send(ToSession { session, message, last: Last::No });
     }
 
-    /// The last message of a session.
+    /// The last message of a session. It is never lost, for it also frees what the signaling keeps for the session:
+    /// where there is no room it waits for some. No more can wait than sessions and messages that were let in.
     pub fn finish(&self, session: SessionId, message: ToViewer) {
-        self.send(ToSession { session, message, last: Last::Yes });
+        let message = ToSession { session, message, last: Last::Yes };
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.out.try_send(message) {
+            let out = self.out.clone();
+            tasks::spawn("last message", async move {
+                // An error: there is no signaling any more, and nothing to free.
+                let _ = out.send(message).await;
+            });
+        }
     }
 
     fn send(&self, message: ToSession) {
@@ -173,5 +182,24 @@ impl Outbox {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::message::ByeReason;
+
+    #[tokio::test]
+    async fn the_last_message_of_a_session_is_not_lost_when_there_is_no_room() {
+        let (out, mut taken) = mpsc::channel(1);
+        let outbox = Outbox::new(out);
+        let session = SessionId::from_bytes([1; 16]);
+        let bye = ToViewer::Bye { reason: ByeReason::Idle };
+        outbox.reply(session, ToViewer::Candidate(None));
+        outbox.reply(session, ToViewer::Candidate(None));
+        outbox.finish(session, bye.clone());
+        assert_eq!(taken.recv().await.map(|said| said.last), Some(Last::No));
+        assert_eq!(taken.recv().await, Some(ToSession { session, message: bye, last: Last::Yes }));
     }
 }

@@ -96,12 +96,18 @@ impl Registry {
                 refuse(ErrorCode::Forbidden, "this session is another viewer's", Fate::Over)
             }
             (ToDevice::Offer(offer), known) => {
+                let camera = known.map(|entry| entry.shown.camera.as_str());
+                let elsewhere = camera.is_some_and(|id| !offer.camera.is_empty() && offer.camera != id);
                 let known = known.is_some();
                 if !self.may_offer(now, viewer) {
                     let text = format!("more than {MAX_OFFERS} offers in a second; wait, and try again");
                     return refuse(ErrorCode::RateLimited, &text, Fate::Continues);
                 }
                 let fate = if known { Fate::Continues } else { Fate::Over };
+                if elsewhere {
+                    let text = "this session shows another camera; begin a new session for this one";
+                    return refuse(ErrorCode::BadRequest, text, Fate::Continues);
+                }
                 if offer.talk && role < Role::Control {
                     return refuse(ErrorCode::Forbidden, "this viewer may watch, but not talk", fate);
                 }
@@ -329,6 +335,18 @@ mod tests {
         let mut none = Registry::new(8, Vec::new());
         let decision = none.handle(bench.now, session(1), viewer(1), Role::Admin, &offer());
         assert_eq!(code(&decision), Some(ErrorCode::NoCamera));
+    }
+
+    #[test]
+    fn a_session_keeps_its_camera() {
+        let mut bench = Bench::new(8);
+        let of = |camera: &str| {
+            ToDevice::Offer(Offer { camera: camera.into(), sdp: String::new(), audio: false, talk: false })
+        };
+        bench.put(1, 1, &of("back"));
+        assert_eq!(code(&bench.put(1, 1, &of("front"))), Some(ErrorCode::BadRequest));
+        assert_eq!(bench.put(1, 1, &of("back")), Decision::Forward);
+        assert_eq!(bench.put(1, 1, &of("")), Decision::Forward);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! URLs is pure. Not here: the servers that viewers use, which are told them as configured.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -24,10 +25,22 @@ pub struct Server {
 }
 
 /// What a server is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Kind {
     Stun,
     Turn { username: String, credential: String },
+}
+
+/// Without the credential, which belongs in no log.
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stun => f.write_str("Stun"),
+            Self::Turn { username, .. } => {
+                f.debug_struct("Turn").field("username", username).finish_non_exhaustive()
+            }
+        }
+    }
 }
 
 impl Server {

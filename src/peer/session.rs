@@ -296,8 +296,14 @@ impl Session {
     fn rtc(&mut self, now: Instant, event: RtcEvent) -> Vec<Output> {
         match event {
             RtcEvent::Connected => {
+                let back = matches!(self.state, State::Lost { .. });
                 self.state = State::Connected;
-                vec![Output::Play(Playing::On), Output::RequestKeyFrame]
+                let mut outputs = vec![Output::Play(Playing::On)];
+                // At its beginning the hub's cursor asks for one itself, if there is none it can begin with.
+                if back {
+                    outputs.push(Output::RequestKeyFrame);
+                }
+                outputs
             }
             RtcEvent::Disconnected if matches!(self.state, State::Connected) => {
                 self.state = State::Lost { until: now + self.timings.lost };
@@ -427,10 +433,7 @@ mod tests {
         let answer = ToViewer::Answer { sdp: "answer".into() };
         assert_eq!(bench.put(Input::Answered(Ok("answer".into()))), [Output::Reply(answer)]);
         assert_eq!(bench.session.phase(), Phase::Unfinished);
-        assert_eq!(
-            bench.put(Input::Rtc(RtcEvent::Connected)),
-            [Output::Play(Playing::On), Output::RequestKeyFrame]
-        );
+        assert_eq!(bench.put(Input::Rtc(RtcEvent::Connected)), [Output::Play(Playing::On)]);
         assert_eq!(bench.session.phase(), Phase::Connected);
         assert_eq!(bench.session.timeout(), None);
     }

@@ -1,9 +1,12 @@
 //! Runs one session: does what `session` says, on a task of its own, with a second one that writes frames. However
 //! it ends, even by a panic, the connection is closed, the camera's viewer count falls, and the registry hears of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -22,6 +25,10 @@ use crate::{
     },
     tasks,
 };
+
+/// For each request to the WebRTC stack; all take milliseconds. Without a limit a session could wait for ever, deaf to
+/// its own end.
+const STACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a session task needs.
 #[derive(Debug)]
@@ -153,18 +160,18 @@ impl Link {
     async fn do_one(&mut self, output: Output) -> Option<Input> {
         match output {
             Output::Answer { sdp, profile_level } => {
-                return Some(Input::Answered(self.answer(&sdp, profile_level).await));
+                return Some(Input::Answered(in_time(self.answer(&sdp, profile_level)).await));
             }
             Output::Renegotiate { sdp } => {
                 let answer = match &self.connection {
-                    Some(connection) => connection.renegotiate(&sdp).await,
+                    Some(connection) => in_time(connection.renegotiate(&sdp)).await,
                     None => Err(RtcError::Internal("there is no connection".to_owned())),
                 };
                 return Some(Input::Answered(answer));
             }
             Output::AddCandidate(candidate) => {
                 if let Some(connection) = &self.connection
-                    && let Err(error) = connection.add_candidate(&candidate).await
+                    && let Err(error) = in_time(connection.add_candidate(&candidate)).await
                 {
                     tracing::debug!(%error, "a viewer's candidate was passed over");
                 }
@@ -203,9 +210,17 @@ impl Link {
         if let Some(connection) = self.connection.take() {
             let (guard, events_lost) = connection.counts();
             tracing::debug!(?guard, events_lost, "the viewer's connection closes");
-            connection.close().await;
+            if timeout(STACK_TIMEOUT, connection.close()).await.is_err() {
+                tracing::warn!("a viewer's connection did not close in time; it is left behind");
+            }
         }
     }
+}
+
+async fn in_time<T>(request: impl Future<Output = Result<T, RtcError>>) -> Result<T, RtcError> {
+    timeout(STACK_TIMEOUT, request)
+        .await
+        .unwrap_or_else(|_| Err(RtcError::Internal("it did not answer in time".to_owned())))
 }
 
 /// Counts as a viewer of the camera while it lives.
@@ -246,11 +261,32 @@ async fn play(
     mut playing: watch::Receiver<Playing>,
 ) -> Stopped {
     let mut wants_key = true;
-    while let Some(received) = subscription.next().await {
-        // Each pause and resumption begins with a key frame, also one that passed between two frames.
-        wants_key |= playing.has_changed().unwrap_or(true);
-        let decodable = !wants_key || received.frame.kind == FrameKind::Key;
-        if *playing.borrow_and_update() == Playing::Paused || !decodable {
+    loop {
+        if *playing.borrow_and_update() == Playing::Paused {
+            // The cursor rests meanwhile: a viewer that connects soon after the camera opened begins with the
+            // camera's first key frame, which the hub keeps for a moment, and waits for no other.
+            wants_key = true;
+            if playing.changed().await.is_err() {
+                return Stopped::ConnectionLost;
+            }
+            continue;
+        }
+        let received = tokio::select! {
+            biased;
+            changed = playing.changed() => match changed {
+                Ok(()) => {
+                    // Each pause and resumption begins with a key frame, also one that passed in between.
+                    wants_key = true;
+                    continue;
+                }
+                Err(_) => return Stopped::ConnectionLost,
+            },
+            received = subscription.next() => match received {
+                Some(received) => received,
+                None => return Stopped::CameraEnded,
+            },
+        };
+        if wants_key && received.frame.kind != FrameKind::Key {
             continue;
         }
         if received.lost > 0 {
@@ -262,5 +298,4 @@ async fn play(
             return Stopped::ConnectionLost;
         }
     }
-    Stopped::CameraEnded
 }

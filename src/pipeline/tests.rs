@@ -504,13 +504,17 @@ async fn pipeline_that_was_never_watched_stops() {
 }
 
 #[tokio::test]
-async fn panic_of_a_camera_ends_its_subscriptions_and_says_so() {
+async fn after_a_panic_of_a_camera_it_is_opened_again_and_viewers_stay() {
     let mut rig = Rig::new(I420);
     let mut viewer = rig.handle.subscribe();
     rig.through(&mut viewer).await;
     rig.step(Step::Panic);
-    assert_eq!(viewer.next().await, None);
-    rig.until(|state| matches!(state, CameraState::Failed { .. })).await;
+    let failed = rig.until(|state| matches!(state, CameraState::Failed { .. })).await;
+    assert!(matches!(failed, CameraState::Failed { reason } if reason.contains("a fault in pinhole")));
+    rig.frame();
+    let received = viewer.next().await.unwrap();
+    assert_eq!((received.frame.number, received.frame.kind, received.lost), (1, FrameKind::Key, 0));
+    assert_eq!(rig.opened(), 2);
     rig.pipeline.stop();
 }
 

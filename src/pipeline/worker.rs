@@ -2,6 +2,7 @@
 //! fails. Not here: what is wanted (`control`), and when to try again (`retry`).
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -53,7 +54,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         let _end = End { shared: Arc::clone(&self.shared) };
         while self.wait_for_viewers() {
-            let Err(failure) = self.serve() else {
+            let Err(failure) = self.serve_guarded() else {
                 continue;
             };
             if self.reported.as_ref() != Some(&failure.reason) {
@@ -63,6 +64,17 @@ impl Worker {
             self.shared.set_state(CameraState::Failed { reason: failure.reason });
             self.wait_to_retry(failure.wait);
         }
+    }
+
+    /// A fault in a driver's binding or in our own code is a failure like others: the camera was closed by the
+    /// unwinding, what the thread keeps is whole between frames, and viewers wait for the next picture.
+    fn serve_guarded(&mut self) -> Result<(), Failure> {
+        let served = panic::catch_unwind(AssertUnwindSafe(|| self.serve()));
+        served.unwrap_or_else(|_| {
+            self.shared.hub.clear();
+            let reason = "the camera's code failed, which is a fault in pinhole: please report it".to_owned();
+            Err(Failure { reason, wait: self.retry.after_run(Duration::ZERO) })
+        })
     }
 
     /// Waits, without limit and without cost, until someone watches; false when the thread shall end.

@@ -5,6 +5,8 @@
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
 //! carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
 
+mod people_work;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     future::poll_fn,
@@ -12,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -34,8 +37,7 @@ use crate::{
     tasks,
 };
 
-mod people_work;
-/// For each carrier to say good-bye.
+/// For the carriers to say good-bye.
 const CLOSING: Duration = Duration::from_secs(1);
 /// How often it is saved when viewers were last heard of. Flash memory wears with each writing.
 const SAVE_SEEN: Duration = Duration::from_secs(3600);
@@ -194,7 +196,8 @@ impl Work {
                     }
                 }
                 Output::Reply { session, envelope } => {
-                    if let Some(index) = from.or_else(|| self.routes.get(&session).copied()) {
+                    // One viewer's envelope may end another session of it, which came by another carrier.
+                    if let Some(index) = self.routes.get(&session).copied().or(from) {
                         self.publish(index, Outgoing::Reply { session, envelope });
                     }
                 }
@@ -268,15 +271,19 @@ impl Work {
         }
     }
 
-    /// Each carrier publishes what is queued and the offline status.
+    /// Each carrier publishes what is queued and the offline status; all at once, so that a slow one takes no time
+    /// from the others.
     async fn close(mut self) {
         self.save_seen();
-        for Carrier { name, task, outgoing, events } in self.carriers {
+        let goodbyes = self.carriers.into_iter().map(|Carrier { name, task, outgoing, events }| {
             drop((outgoing, events));
-            if tokio::time::timeout(CLOSING, task).await.is_err() {
-                debug!(carrier = %name, "did not end in time");
+            async move {
+                if tokio::time::timeout(CLOSING, task).await.is_err() {
+                    debug!(carrier = %name, "did not end in time");
+                }
             }
-        }
+        });
+        join_all(goodbyes).await;
     }
 }
 

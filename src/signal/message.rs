@@ -2,6 +2,8 @@
 //!
 //! Fields that are not known are ignored, so that a later viewer can say more; what is known must be right.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use thiserror::Error;
 
@@ -107,13 +109,23 @@ pub struct CameraInfo {
 }
 
 /// As browsers want it (W3C WebRTC, RTCIceServer).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceServer {
     pub urls: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+}
+
+/// Without the credential, which belongs in no log.
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a viewer must keep to.
@@ -457,6 +469,17 @@ mod tests {
         ] {
             assert_eq!(offer(&bad), Err(BodyError::BadFingerprint), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_servers_credential_is_not_printed() {
+        let server = IceServer {
+            urls: vec!["turn:turn.example".into()],
+            username: Some("porch".into()),
+            credential: Some("hunter2".into()),
+        };
+        let printed = format!("{server:?}");
+        assert!(printed.contains("turn.example") && !printed.contains("hunter2"), "{printed}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum Admission {
     Admitted,
     /// A binding request that does not prove that its sender knows our password.
     Unauthenticated,
-    /// Something other than STUN, from an address that has proved nothing.
+    /// Something other than STUN, from an address that has proved nothing; or a relay's, from elsewhere.
     Unverified,
 }
 
@@ -27,7 +27,7 @@ pub struct Filter {
     credentials: Vec<Credentials>,
     /// The one heard of last is last.
     verified: Vec<SocketAddr>,
-    /// TURN servers: their channel data is admitted.
+    /// TURN servers: their channel data and data indications are admitted, and nobody else's.
     relays: Vec<SocketAddr>,
 }
 
@@ -58,6 +58,11 @@ impl Filter {
     }
 
     fn admit_stun(&mut self, from: SocketAddr, datagram: &[u8]) -> Admission {
+        // What is wrapped in one passes for a peer's datagram that a relay brought, and where there is one relay the
+        // crate takes it from any address.
+        if stun::is_data_indication(datagram) && !self.relays.contains(&from) {
+            return Admission::Unverified;
+        }
         if let Some(at) = self.verified.iter().position(|known| *known == from) {
             self.verified[at..].rotate_left(1);
             return Admission::Admitted;
@@ -122,6 +127,19 @@ mod tests {
         assert_eq!(filter.admit(address(3478), &[0x40, 0, 0, 1, 9]), Admission::Admitted);
         assert_eq!(filter.admit(address(3479), &[0x40, 0, 0, 1, 9]), Admission::Unverified);
         assert_eq!(filter.admit(address(3478), &DTLS), Admission::Unverified);
+    }
+
+    #[test]
+    fn data_indications_pass_only_from_a_relay() {
+        let mut filter = filter();
+        let mut indication = binding_request("ours", "secret");
+        filter.admit(address(1), &indication);
+        indication[..2].copy_from_slice(&[0x00, 0x17]);
+        assert_eq!(filter.admit(address(3478), &indication), Admission::Admitted);
+        let elsewhere = SocketAddr::from(([192, 0, 2, 9], 3478));
+        for from in [elsewhere, address(1), address(2)] {
+            assert_eq!(filter.admit(from, &indication), Admission::Unverified, "{from}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use ring::hmac;
 const HEADER_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING_REQUEST: [u8; 2] = [0x00, 0x01];
+/// RFC 8656, 18.1: method Data, an indication.
+const DATA_INDICATION: [u8; 2] = [0x00, 0x17];
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 /// An HMAC-SHA1 attribute with its header.
@@ -55,6 +57,11 @@ impl Credentials {
 /// Whether a datagram has the form of a binding request; it may still be anyone's.
 pub fn is_binding_request(datagram: &[u8]) -> bool {
     datagram.len() >= HEADER_LEN && datagram[..2] == BINDING_REQUEST && datagram[4..8] == MAGIC_COOKIE
+}
+
+/// Whether a datagram has the form in which a relay brings a peer's.
+pub fn is_data_indication(datagram: &[u8]) -> bool {
+    datagram.get(..2) == Some(&DATA_INDICATION[..])
 }
 
 struct Request<'a> {

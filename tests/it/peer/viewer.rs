@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 use webrtc::{
     media_stream::track_remote::{TrackRemote, TrackRemoteEvent},
     peer_connection::{
-        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceGatheringState,
-        RTCSessionDescription, Registry, SettingEngineBuilder, register_default_interceptors,
+        MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit,
+        RTCIceGatheringState, RTCSessionDescription, Registry, SettingEngineBuilder,
+        register_default_interceptors,
     },
 };
 
@@ -137,6 +138,12 @@ impl Viewer {
     pub async fn take(&self, answer: &str) {
         let answer = RTCSessionDescription::answer(answer.to_owned()).unwrap();
         self.peer.set_remote_description(answer).await.unwrap();
+    }
+
+    /// Adds a candidate of the device's that came after its answer.
+    pub async fn add_candidate(&self, candidate: &str) {
+        let init = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
+        self.peer.add_ice_candidate(init).await.unwrap();
     }
 
     /// Waits for so many access units, the oldest not yet taken first.
