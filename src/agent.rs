@@ -37,7 +37,7 @@ use tracing::info;
 use crate::{
     camera::{self, CameraSource, Spec},
     clock,
-    config::{CameraConfig, Config, Embedded, Listen, Source},
+    config::{CameraConfig, Config, Embedded, Listen, PageBroker, Source},
     links::{self, Place, QrCode, Reach},
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
@@ -232,7 +232,7 @@ async fn print_links(
             device: address.device,
             root: address.root.clone(),
             secret: secret.await.context("signaling has stopped")?,
-            broker: config.broker.page.clone(),
+            broker: config.broker.page.as_ref().map(PageBroker::address_for_links),
         };
         let url = format!("{}#{}", place.url, link.fragment());
         text.push_str(&format!("Watch: {url}\n"));
