@@ -95,7 +95,28 @@ pub struct BrokerConfig {
     pub embedded: Embedded,
     pub external: Option<ExternalBroker>,
     /// Where viewers' browsers reach the external broker (`ws://` or `wss://`); `None`: they use the embedded one.
-    pub page: Option<String>,
+    pub page: Option<PageBroker>,
+}
+
+/// The external broker as browsers reach it.
+#[derive(Debug, Clone)]
+pub struct PageBroker {
+    pub url: String,
+    /// The account that all viewers share there, where the broker wants one. It travels in the links.
+    pub account: Option<(String, Secret)>,
+}
+
+impl PageBroker {
+    /// The address with the account in it (RFC 3986, section 3.2.1), for a link.
+    pub fn address_for_links(&self) -> String {
+        let Some((user, password)) = &self.account else { return self.url.clone() };
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("wss", &self.url));
+        format!(
+            "{scheme}://{}:{}@{rest}",
+            values::percent_encode(user),
+            values::percent_encode(password.reveal())
+        )
+    }
 }
 
 /// Whether the embedded broker runs.
@@ -334,6 +355,25 @@ fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig,
         // A WebSocket address serves browsers as well as the agent.
         None => external.as_ref().map(|broker| &broker.url).filter(|url| is_websocket(url)).cloned(),
     };
+    let account = match (raw.page_user, raw.page_password_file) {
+        (None, None) => None,
+        (Some(user), Some(file)) => {
+            let password = read_secret("broker.page_password_file", &folder.join(file))?;
+            Some((user, Secret::new(password)))
+        }
+        (Some(_), None) => {
+            return Err(value("broker.page_user", "needs broker.page_password_file beside it"));
+        }
+        (None, Some(_)) => {
+            return Err(value("broker.page_password_file", "needs broker.page_user beside it"));
+        }
+    };
+    if account.is_some() && page.is_none() {
+        return Err(value(
+            "broker.page_user",
+            "is viewers' account at your broker, and they use the embedded one: set broker.page_url",
+        ));
+    }
     if page.is_some() && external.is_none() {
         return Err(value(
             "broker.page_url",
@@ -349,6 +389,7 @@ fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig,
     }
     let root = raw.root.unwrap_or_else(|| DEFAULT_ROOT.to_owned());
     crate::signal::topic::check_root(&root).map_err(|error| value("broker.root", error.to_string()))?;
+    let page = page.map(|url| PageBroker { url, account });
     Ok(BrokerConfig { root, embedded, external, page })
 }
 

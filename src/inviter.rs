@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    config::Listen,
+    config::{Listen, PageBroker},
     links::{self, Place},
     signal::{
         Address,
@@ -26,8 +26,8 @@ pub struct Inviter {
     pub bound: SocketAddr,
     pub page_url: Option<String>,
     pub address: Address,
-    /// The broker's WebSocket address for browsers; without, they use the embedded one.
-    pub broker: Option<String>,
+    /// The broker as browsers reach it; without, they use the embedded one.
+    pub broker: Option<PageBroker>,
     pub commands: mpsc::Sender<Command>,
 }
 
@@ -79,7 +79,8 @@ impl Inviter {
 
     fn link(&self, Place { url, reach }: Place, secret: PairingSecret) -> Place {
         let Address { device, root } = self.address.clone();
-        let link = Link { device, root, secret, broker: self.broker.clone() };
+        let link =
+            Link { device, root, secret, broker: self.broker.as_ref().map(PageBroker::address_for_links) };
         Place { url: format!("{url}#{}", link.fragment()), reach }
     }
 

@@ -48,6 +48,8 @@ pub struct RawBroker {
     pub root: Option<String>,
     pub url: Option<String>,
     pub page_url: Option<String>,
+    pub page_user: Option<String>,
+    pub page_password_file: Option<PathBuf>,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
     pub ca_file: Option<PathBuf>,

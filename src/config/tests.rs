@@ -150,6 +150,7 @@ fn contradictions_name_the_key_and_the_remedy() {
         ("[broker]\nurl = \"mqtt://b\"\ncert_file = \"c\"", "broker.key_file"),
         ("[broker]\nurl = \"mqtt://b\"\npage_url = \"http://b\"", "ws://"),
         ("[broker]\nurl = \"mqtt://b\"\npassword_file = \"/nowhere/pw\"", "/nowhere/pw"),
+        ("[broker]\nurl = \"wss://b\"\npage_user = \"u\"", "broker.page_password_file"),
         ("[broker]\nroot = \"a/#\"", "broker.root"),
         ("[[camera]]\nid = \"a\"\n[[camera]]\nid = \"a\"", "twice"),
         ("[[camera]]\nid = \"a/b\"", "letters"),
@@ -168,7 +169,17 @@ fn contradictions_name_the_key_and_the_remedy() {
 #[test]
 fn a_websocket_broker_serves_the_page_too() {
     let config = load("[broker]\nurl = \"wss://b.example/mqtt\"\nembedded = false").expect("good");
-    assert_eq!(config.broker.page.as_deref(), Some("wss://b.example/mqtt"));
+    assert_eq!(config.broker.page.map(|page| page.url).as_deref(), Some("wss://b.example/mqtt"));
+}
+
+#[test]
+fn the_viewers_account_is_in_the_links_and_nowhere_else() {
+    let account = Some(("cam era".to_owned(), Secret::new("p@ss:/#")));
+    let page = PageBroker { url: "wss://b.example:8084/mqtt".to_owned(), account };
+    assert_eq!(page.address_for_links(), "wss://cam%20era:p%40ss%3A%2F%23@b.example:8084/mqtt");
+    assert!(!format!("{page:?}").contains("p@ss"));
+    let page = PageBroker { account: None, ..page };
+    assert_eq!(page.address_for_links(), "wss://b.example:8084/mqtt");
 }
 
 #[test]

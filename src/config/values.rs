@@ -79,6 +79,19 @@ impl<'de> Deserialize<'de> for BitrateValue {
     }
 }
 
+/// Text as a part of an address: all but unreserved characters as `%XX` (RFC 3986, section 2.1).
+pub fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// The one of `known` that `word` most likely means, if any is near.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -70,6 +70,11 @@ impl Secret {
         Self(text.into())
     }
 
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Reads a password file: its text without the line end.
     ///
     /// # Errors
