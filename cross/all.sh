@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# all.sh [TARGET...]: builds every target (or those named), inspects each program and runs it with --version,
-# under qemu-user where it is for ARM. Prints one line a target and a line of counts. About 15 CPU-minutes a target.
-# Exit code 1 when a target failed; its log's place is printed.
+# all.sh [TARGET...]: builds every target (or those named), inspects each program, runs it with --version, and watches
+# its synthetic picture from here (session.sh), under qemu-user where it is for ARM. Prints one line a target and a line
+# of counts. 10 to 16 CPU-minutes a target. Exit code 1 when a target failed; its log's place is printed.
+# environment: PINHOLE_VIEWER as for session.sh.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -18,7 +19,9 @@ check() {
     && "$REPO/cross/inspect.sh" "$binary" \
     && output=$("$REPO/cross/run.sh" "$1" "$binary" --version) \
     && printf 'run: %s\n' "$output" \
-    && { [ "$output" = "pinhole $version" ] || { printf 'cross: error: --version should say: pinhole %s\n' "$version"; return 1; }; }
+    && { [ "$output" = "pinhole $version" ] || { printf 'cross: error: --version should say: pinhole %s\n' "$version"; return 1; }; } \
+    && output=$("$REPO/cross/session.sh" "$1" "$binary") \
+    && printf 'session: %s frames decoded\n' "$(sed -n 's/.*"decoded":\([0-9]*\).*/\1/p' <<< "$output")"
 }
 
 passed=0 failed=0
@@ -27,7 +30,7 @@ for target in "$@"; do
   started=$SECONDS
   if check "$target" > "$log" 2>&1; then
     passed=$((passed + 1))
-    printf '%s: ok, %d s; %s\n' "$target" $((SECONDS - started)) "$(grep -E '^(size|arm|glibc|needs|run): ' "$log" | paste -sd ';' | sed 's/;/; /g')"
+    printf '%s: ok, %d s; %s\n' "$target" $((SECONDS - started)) "$(grep -E '^(size|arm|glibc|needs|run|session): ' "$log" | paste -sd ';' | sed 's/;/; /g')"
   else
     failed=$((failed + 1))
     printf '%s: FAILED, %d s; %s\n' "$target" $((SECONDS - started)) "$log"

@@ -15,7 +15,8 @@ attribute() { LC_ALL=C readelf -A "$1" | sed -n "s/^ *Tag_$2: *//p"; }
 printf 'machine: %s, %s\n' "$(field Machine)" "$(field Class)"
 printf 'size: %s bytes\n' "$(stat -L -c %s "$1")"
 if [ "$(field Machine)" = ARM ]; then
-  printf 'arm: CPU_arch %s, FP_arch %s, VFP_args %s\n' "$(attribute "$1" CPU_arch)" "$(attribute "$1" FP_arch)" "$(attribute "$1" ABI_VFP_args)"
+  abi=$(field Flags)
+  printf 'arm: CPU_arch %s, FP_arch %s, %s\n' "$(attribute "$1" CPU_arch)" "$(attribute "$1" FP_arch)" "${abi##*, }"
 fi
 
 needed=$(LC_ALL=C readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
