@@ -177,7 +177,7 @@ impl Config {
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
             return Err(value("name", "give 1 to 64 characters, none of them a control character"));
         }
-        let state_dir = match args.state.clone().or(raw.state_dir) {
+        let state_dir = match state_dir(args, raw.state_dir, folder) {
             Some(dir) => dir,
             None => default_state_dir()?,
         };
@@ -218,8 +218,8 @@ impl Config {
 /// # Errors
 /// As [`Config::load`].
 pub fn control_sockets(args: &RunArgs) -> Result<Vec<PathBuf>, ConfigError> {
-    let (raw, _) = read_file(args)?;
-    let folders = match args.state.clone().or(raw.state_dir) {
+    let (raw, folder) = read_file(args)?;
+    let folders = match state_dir(args, raw.state_dir, &folder) {
         Some(named) => runtime_dir().into_iter().chain([named]).collect(),
         None => {
             let mut folders: Vec<PathBuf> =
@@ -230,6 +230,11 @@ pub fn control_sockets(args: &RunArgs) -> Result<Vec<PathBuf>, ConfigError> {
         }
     };
     Ok(folders.into_iter().map(|folder| folder.join(CONTROL_SOCKET)).collect())
+}
+
+/// The named state folder: a flag's from the working directory, the file's from beside the file.
+fn state_dir(args: &RunArgs, raw: Option<PathBuf>, folder: &Path) -> Option<PathBuf> {
+    args.state.clone().or_else(|| raw.map(|dir| folder.join(dir)))
 }
 
 fn read_file(args: &RunArgs) -> Result<(RawConfig, PathBuf), ConfigError> {

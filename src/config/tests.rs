@@ -109,6 +109,16 @@ fn flags_win_over_the_file_and_a_named_size_is_exact() {
 }
 
 #[test]
+fn the_files_state_folder_is_beside_it_and_a_flag_wins() {
+    let raw = || Some(PathBuf::from("keys"));
+    let flag = RunArgs { state: Some("here".into()), ..RunArgs::default() };
+    let folder = Path::new("/etc/pinhole");
+    assert_eq!(state_dir(&RunArgs::default(), raw(), folder), Some("/etc/pinhole/keys".into()));
+    assert_eq!(state_dir(&RunArgs::default(), Some("/var/keys".into()), folder), Some("/var/keys".into()));
+    assert_eq!(state_dir(&flag, raw(), folder), Some("here".into()));
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
     assert_eq!(
         refusal("[camera]\nfps = 30\nbitrat = \"1M\""),
