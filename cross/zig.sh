@@ -23,18 +23,21 @@ cargo_zig() {
   # Flags meant for this machine would reach the target's objects too.
   unset CC CXX AR CFLAGS CXXFLAGS LDFLAGS RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 
-  local args=(--target-dir "$TARGET_DIR")
+  local args=(--target-dir "$TARGET_DIR") parts=$TARGET_DIR/parts
   case $target in
     *-gnu*) zig_target=$target.$GLIBC_BASELINE ;;
     *-musl*) musl_crt "$target" ;;
   esac
   args+=(--target "$zig_target")
   if ! compgen -G "$TOOLCHAIN/usr/lib/rustlib/$target/lib/libstd-*.rlib" >/dev/null; then
-    # A stable rustc takes -Z only when told so.
+    # A stable rustc takes -Z only when told so. Build scripts look at that variable, so what was compiled with and
+    # without it is kept apart: else each change between such targets compiles nearly everything again.
     export RUSTC_BOOTSTRAP=1
+    parts+=-std
     [ "$command" = test ] && std+=,test
     args+=("-Zbuild-std=$std")
   fi
+  export CARGO_BUILD_BUILD_DIR=$parts
   say "cargo $command for $target, into $TARGET_DIR"
   (cd "$REPO" && cargo-zigbuild "$command" "${args[@]}" "$@")
 }
