@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Shared by the scripts of this folder: where things are, and how to complain. Sourced, not run.
 # Not here: installing (setup.sh) and compiling (build.sh).
 

@@ -19,7 +19,7 @@ case $target in
   # Debian's armhf C library is built for ARMv7, so a dynamic ARMv6 program cannot be shown here to stay within
   # ARMv6; the static one can.
   arm-*-gnueabihf | armv7-*) qemu=qemu-arm-static cpu=cortex-a7 package=libc6-armhf-cross libc=/usr/arm-linux-gnueabihf ;;
-  arm-*-musl*) qemu=qemu-arm-static cpu=arm1176 package= libc= ;;
+  arm-*-musl*) qemu=qemu-arm-static cpu=arm1176 package="" libc="" ;;
 esac
 cpu=${CROSS_CPU:-$cpu}
 # shellcheck disable=SC2086 # package may be empty

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # cargo_zig COMMAND TARGET [cargo args...]: runs cargo for TARGET with zig as compiler and linker. Sourced after common.sh.
 # Not here: what to do with the result (build.sh, test.sh).
 
