@@ -214,11 +214,6 @@ impl Desk {
         format!(r#"{{"v":1,"online":true,"nd":"{}"}}"#, self.nonce).into()
     }
 
-    /// The status to leave as last will.
-    pub fn offline_status() -> Bytes {
-        Bytes::from_static(br#"{"v":1,"online":false}"#)
-    }
-
     /// What was counted so far.
     pub const fn counters(&self) -> DeskCounters {
         self.counters

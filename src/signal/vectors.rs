@@ -242,7 +242,7 @@ fn statuses(topics: &Topics) -> Value {
         "topic": topics.status(),
         "right": [
             status(format!(r#"{{"v":1,"online":true,"nd":"{nonce}"}}"#), true),
-            status(text(Desk::offline_status()), false),
+            status(text(super::OFFLINE_STATUS), false),
         ],
         "wrong": ["", "null", "{}", r#"{"v":1,"online":true}"#, r#"{"v":1,"online":true,"nd":"00"}"#, r#"{"v":2,"online":false}"#],
     })
