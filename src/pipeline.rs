@@ -6,6 +6,7 @@
 
 mod control;
 mod retry;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -135,9 +136,7 @@ impl Parts {
 fn make_encoder(format: VideoFormat, bitrate: Bitrate) -> Result<Box<dyn Encoder>, EncodeError> {
     Ok(match format.pixel {
         PixelFormat::H264 => Box::new(Passthrough::new()),
-        PixelFormat::Yuyv | PixelFormat::Nv12 | PixelFormat::I420 => {
-            Box::new(OpenH264::new(format, bitrate)?)
-        }
+        _ => Box::new(OpenH264::new(format, bitrate)?),
     })
 }
 

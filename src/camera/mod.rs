@@ -23,12 +23,34 @@ use std::time::{Duration, Instant};
 pub enum PixelFormat {
     /// Packed 4:2:2, Y0 U Y1 V; 2 bytes a pixel (V4L2 `YUYV`).
     Yuyv,
+    /// Packed 4:2:2, U Y0 V Y1; 2 bytes a pixel (V4L2 `UYVY`).
+    Uyvy,
     /// A luma plane, then one of interleaved U and V at half size (V4L2 `NV12`).
     Nv12,
     /// Three planes: Y, then U and V at half size (V4L2 `YU12`).
     I420,
+    /// Packed R, G, B; 3 bytes a pixel (V4L2 `RGB3`).
+    Rgb24,
+    /// Packed B, G, R; 3 bytes a pixel (V4L2 `BGR3`).
+    Bgr24,
+    /// One luma plane (V4L2 `GREY`).
+    Grey,
+    /// One JPEG picture (V4L2 `MJPG`, `JPEG`), perhaps without its Huffman tables.
+    Mjpeg,
     /// One H.264 access unit in Annex B form, not to be encoded again.
     H264,
+}
+
+impl PixelFormat {
+    /// Bytes of a row of the first plane without padding; `None` for compressed formats, which have no rows.
+    pub const fn row_bytes(self, width: u32) -> Option<u32> {
+        match self {
+            Self::Yuyv | Self::Uyvy => Some(width * 2),
+            Self::Rgb24 | Self::Bgr24 => Some(width * 3),
+            Self::Nv12 | Self::I420 | Self::Grey => Some(width),
+            Self::Mjpeg | Self::H264 => None,
+        }
+    }
 }
 
 /// Frames per second as a ratio, as V4L2 gives it: 30000/1001 stays exact.
@@ -63,20 +85,25 @@ pub struct VideoFormat {
     pub width: u32,
     /// Pixels; even.
     pub height: u32,
-    /// Bytes from one row of the first plane to the next (0 for `H264`).
+    /// Bytes from one row of the first plane to the next (0 for compressed formats).
     pub stride: u32,
     pub rate: FrameRate,
 }
 
 impl VideoFormat {
-    /// Bytes of a whole frame, rows padded to the stride; 0 for `H264`, whose frames differ. The chroma rows
-    /// of `I420` are padded to half the stride, as V4L2 lays them out.
+    /// Bytes of a whole frame, rows padded to the stride; 0 for compressed formats, whose frames differ. The chroma
+    /// rows of `I420` are padded to half the stride, as V4L2 lays them out.
     pub fn frame_bytes(&self) -> usize {
-        let luma = self.stride as usize * self.height as usize;
+        let (stride, height) = (self.stride as usize, self.height as usize);
         match self.pixel {
-            PixelFormat::Yuyv => luma,
-            PixelFormat::Nv12 | PixelFormat::I420 => luma + luma / 2,
-            PixelFormat::H264 => 0,
+            PixelFormat::Yuyv
+            | PixelFormat::Uyvy
+            | PixelFormat::Rgb24
+            | PixelFormat::Bgr24
+            | PixelFormat::Grey => stride * height,
+            PixelFormat::Nv12 => stride * height + stride * (height / 2),
+            PixelFormat::I420 => stride * height + 2 * (stride / 2 * (height / 2)),
+            PixelFormat::Mjpeg | PixelFormat::H264 => 0,
         }
     }
 }

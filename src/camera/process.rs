@@ -168,11 +168,7 @@ impl ProcessSource {
             Output::Yuyv(geometry) => (PixelFormat::Yuyv, geometry),
         };
         let Geometry { width, height, rate } = geometry;
-        let stride = match self.output {
-            Output::H264 => 0,
-            Output::I420(_) => width,
-            Output::Yuyv(_) => width * 2,
-        };
+        let stride = pixel.row_bytes(width).unwrap_or(0);
         VideoFormat { pixel, width, height, stride, rate: rate.unwrap_or(wish.rate) }
     }
 }

@@ -155,12 +155,7 @@ impl Opening<'_> {
         if width % 2 != 0 || height % 2 != 0 || width == 0 || height == 0 {
             return Err(self.not_usable(&format!("its pictures of {width}x{height} are not even")));
         }
-        let row = match choice.pixel {
-            PixelFormat::Yuyv => width * 2,
-            PixelFormat::Nv12 | PixelFormat::I420 => width,
-            PixelFormat::H264 => 0,
-        };
-        let stride = if choice.pixel == PixelFormat::H264 { 0 } else { got.stride.max(row) };
+        let stride = choice.pixel.row_bytes(width).map_or(0, |row| got.stride.max(row));
         Ok(VideoFormat { pixel: choice.pixel, width, height, stride, rate: choice.rate })
     }
 

@@ -10,7 +10,7 @@ use openh264::{
 
 use super::{
     Bitrate, Encoder, FrameKind, Request,
-    convert::{Converter, I420, frame_length},
+    convert::{Converter, I420},
     openh264::{OpenH264, profile_level},
     passthrough,
 };
@@ -23,7 +23,7 @@ const SIZES: [(u32, u32); 7] =
     [(160, 96), (176, 144), (320, 240), (640, 360), (854, 480), (642, 362), (1280, 720)];
 
 fn format(pixel: PixelFormat, width: u32, height: u32, padding: u32) -> VideoFormat {
-    let row = if pixel == PixelFormat::Yuyv { width * 2 } else { width };
+    let row = pixel.row_bytes(width).expect("a raw format");
     VideoFormat { pixel, width, height, stride: row + padding, rate: FrameRate::new(30) }
 }
 
@@ -34,7 +34,7 @@ fn smooth(format: &VideoFormat, number: usize) -> Vec<u8> {
     let u = |x: usize, y: usize| (96 + (x + y / 2) % 256 / 8) as u8;
     let v = |x: usize, y: usize| (160 - (x / 2 + y) % 256 / 8) as u8;
     let stride = format.stride as usize;
-    let mut data = vec![0; frame_length(format)];
+    let mut data = vec![0; format.frame_bytes()];
     match format.pixel {
         PixelFormat::Yuyv => {
             for y in 0..height {
@@ -63,7 +63,12 @@ fn smooth(format: &VideoFormat, number: usize) -> Vec<u8> {
                 }
             }
         }
-        PixelFormat::H264 => panic!("not a picture"),
+        PixelFormat::Uyvy
+        | PixelFormat::Rgb24
+        | PixelFormat::Bgr24
+        | PixelFormat::Grey
+        | PixelFormat::Mjpeg
+        | PixelFormat::H264 => panic!("not made here"),
     }
     data
 }

@@ -44,13 +44,18 @@ impl Converter {
         if width == 0 || height == 0 || !width.is_multiple_of(2) || !height.is_multiple_of(2) {
             return refuse("width and height must be even");
         }
-        let (row, luma, chroma) = match format.pixel {
-            PixelFormat::Yuyv => (width * 2, width * height, width * height / 4),
-            PixelFormat::Nv12 => (width, 0, width * height / 4),
-            PixelFormat::I420 => (width, 0, 0),
+        let (luma, chroma) = match format.pixel {
+            PixelFormat::Yuyv => (width * height, width * height / 4),
+            PixelFormat::Nv12 => (0, width * height / 4),
+            PixelFormat::I420 => (0, 0),
+            PixelFormat::Uyvy
+            | PixelFormat::Rgb24
+            | PixelFormat::Bgr24
+            | PixelFormat::Grey
+            | PixelFormat::Mjpeg => return refuse("its layout is not supported"),
             PixelFormat::H264 => return refuse("it is H.264 already"),
         };
-        if (format.stride as usize) < row {
+        if format.pixel.row_bytes(format.width).is_some_and(|row| format.stride < row) {
             return refuse("its rows are shorter than the picture is wide");
         }
         Ok(Self { format, y: vec![0; luma], u: vec![0; chroma], v: vec![0; chroma] })
@@ -61,7 +66,7 @@ impl Converter {
     /// # Errors
     /// `ShortFrame` where `data` is not a whole picture.
     pub fn convert<'a>(&'a mut self, data: &'a [u8]) -> Result<I420<'a>, EncodeError> {
-        let need = frame_length(&self.format);
+        let need = self.format.frame_bytes();
         let Some(data) = data.get(..need) else {
             return Err(EncodeError::ShortFrame { got: data.len(), need, format: self.format });
         };
@@ -83,7 +88,12 @@ impl Converter {
                 let (u, v) = chroma.split_at(stride / 2 * (height / 2));
                 Ok(I420 { y, u, v, y_stride: stride, chroma_stride: stride / 2 })
             }
-            PixelFormat::H264 => Err(EncodeError::Failed("H.264 cannot be converted".to_owned())),
+            PixelFormat::Uyvy
+            | PixelFormat::Rgb24
+            | PixelFormat::Bgr24
+            | PixelFormat::Grey
+            | PixelFormat::Mjpeg
+            | PixelFormat::H264 => Err(EncodeError::Failed("this layout cannot be converted".to_owned())),
         }
     }
 
@@ -114,17 +124,6 @@ impl Converter {
                 *v = pair[1];
             }
         }
-    }
-}
-
-/// The bytes of a whole picture of this format, with the padding that its stride means.
-pub fn frame_length(format: &VideoFormat) -> usize {
-    let (stride, height) = (format.stride as usize, format.height as usize);
-    match format.pixel {
-        PixelFormat::Yuyv => stride * height,
-        PixelFormat::Nv12 => stride * height + stride * (height / 2),
-        PixelFormat::I420 => stride * height + 2 * (stride / 2 * (height / 2)),
-        PixelFormat::H264 => 0,
     }
 }
 
@@ -159,7 +158,7 @@ mod tests {
         for (width, height) in SIZES {
             for padding in [0, 2, 64] {
                 let format = format(PixelFormat::I420, width, height, width + padding);
-                let data = noise(frame_length(&format));
+                let data = noise(format.frame_bytes());
                 let mut converter = Converter::new(format).unwrap();
                 let planes = converter.convert(&data).unwrap();
                 assert_eq!(planes.y.as_ptr(), data.as_ptr());
@@ -176,7 +175,7 @@ mod tests {
         for (width, height) in SIZES {
             for padding in [0, 2, 64] {
                 let format = format(PixelFormat::Nv12, width, height, width + padding);
-                let data = noise(frame_length(&format));
+                let data = noise(format.frame_bytes());
                 let mut converter = Converter::new(format).unwrap();
                 let planes = converter.convert(&data).unwrap();
                 let (width, height, stride) = (width as usize, height as usize, format.stride as usize);
@@ -199,7 +198,7 @@ mod tests {
         for (width, height) in SIZES {
             for padding in [0, 4, 64] {
                 let format = format(PixelFormat::Yuyv, width, height, width * 2 + padding);
-                let data = noise(frame_length(&format));
+                let data = noise(format.frame_bytes());
                 let mut converter = Converter::new(format).unwrap();
                 let planes = converter.convert(&data).unwrap();
                 let (width, height, stride) = (width as usize, height as usize, format.stride as usize);
@@ -228,7 +227,7 @@ mod tests {
     fn short_frame_is_refused_and_a_long_one_taken() {
         for pixel in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
             let format = format(pixel, 64, 48, 128);
-            let need = frame_length(&format);
+            let need = format.frame_bytes();
             let mut converter = Converter::new(format).unwrap();
             for got in [0, 1, need - 1] {
                 match converter.convert(&vec![0; got]) {

@@ -8,12 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{CameraState, MakeEncoder, Parts, Shared, Timing, retry::Retry};
+use super::{
+    CameraState, MakeEncoder, Parts, Shared, Timing,
+    retry::Retry,
+    stage::{Described, Stage},
+};
 use crate::{
     camera::{Camera, CameraError, CameraSource, PixelFormat, VideoFormat},
-    encode::{
-        Bitrate, EncodeError, Encoded, EncodedFrame, Encoder, FrameKind, Request, openh264, passthrough,
-    },
+    encode::{EncodeError, Encoded, EncodedFrame, FrameKind, Request, openh264, passthrough},
 };
 
 /// So many encoder failures without a frame between, and the camera is closed and tried again later.
@@ -187,9 +189,7 @@ impl Worker {
         let profile_level = match (format.pixel, key_frame) {
             (PixelFormat::H264, None) => None,
             (PixelFormat::H264, Some(frame)) => passthrough::profile_level(&frame.data),
-            (PixelFormat::Yuyv | PixelFormat::Nv12 | PixelFormat::I420, _) => {
-                Some(openh264::profile_level(&format, self.shared.settings.bitrate))
-            }
+            (_, _) => Some(openh264::profile_level(&format, self.shared.settings.bitrate)),
         };
         let Some(profile_level) = profile_level else {
             return;
@@ -233,58 +233,6 @@ impl Worker {
     }
 }
 
-/// The encoder for what the camera delivers.
-struct Stage {
-    make_encoder: Arc<MakeEncoder>,
-    encoder: Box<dyn Encoder>,
-    format: VideoFormat,
-    /// The configured rate, for which the encoder's level is chosen.
-    ceiling: Bitrate,
-    bitrate: Bitrate,
-    /// Failures since the last frame.
-    failures: u32,
-}
-
-impl Stage {
-    fn new(
-        make_encoder: Arc<MakeEncoder>,
-        format: VideoFormat,
-        ceiling: Bitrate,
-    ) -> Result<Self, EncodeError> {
-        let encoder = make_encoder(format, ceiling)?;
-        Ok(Self { make_encoder, encoder, format, ceiling, bitrate: ceiling, failures: 0 })
-    }
-
-    fn rebuild(&mut self) -> Result<(), EncodeError> {
-        self.encoder = (self.make_encoder)(self.format, self.ceiling)?;
-        self.bitrate = self.ceiling;
-        Ok(())
-    }
-
-    fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
-        if bitrate != self.bitrate {
-            self.bitrate = bitrate;
-            self.encoder.set_bitrate(bitrate)?;
-        }
-        Ok(())
-    }
-
-    /// Another format, and what becomes of its first frame.
-    fn change(
-        &mut self,
-        format: VideoFormat,
-        result: Result<Option<Encoded>, EncodeError>,
-    ) -> Result<Option<Encoded>, EncodeError> {
-        tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
-        let handed_on = self.format.pixel == PixelFormat::H264 && format.pixel == PixelFormat::H264;
-        self.format = format;
-        if handed_on {
-            return result;
-        }
-        self.rebuild().map(|()| None)
-    }
-}
-
 /// Notices that a camera says nothing.
 struct Silence {
     timing: Timing,
@@ -306,17 +254,6 @@ impl Silence {
             return Ok(());
         }
         Err(CameraError::Stalled { device: source.describe(), seconds: silent.as_secs_f32() }.to_string())
-    }
-}
-
-/// A format in a log line.
-struct Described(VideoFormat);
-
-impl std::fmt::Display for Described {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let VideoFormat { pixel, width, height, rate, .. } = self.0;
-        let fps = (rate.per_second() * 100.0).round() / 100.0;
-        write!(f, "{pixel:?} {width}x{height} at {fps} fps")
     }
 }
 

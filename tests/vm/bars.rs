@@ -60,7 +60,12 @@ fn pixel(format: &VideoFormat, data: &[u8], x: usize, y: usize) -> [u8; 3] {
             let u = stride * height + y / 2 * (stride / 2) + x / 2;
             [data[y * stride + x], data[u], data[u + stride / 2 * (height / 2)]]
         }
-        PixelFormat::H264 => panic!("not a raw picture"),
+        PixelFormat::Uyvy
+        | PixelFormat::Rgb24
+        | PixelFormat::Bgr24
+        | PixelFormat::Grey
+        | PixelFormat::Mjpeg
+        | PixelFormat::H264 => panic!("not a layout that is read here"),
     }
 }
 

@@ -66,12 +66,7 @@ fn assert_whole(format: &VideoFormat, data: &[u8]) {
     let VideoFormat { width, height, stride, .. } = *format;
     assert!(width > 0 && height > 0 && width % 2 == 0 && height % 2 == 0, "{format:?}");
     assert!(format.rate.per_second() > 0.0);
-    let row = match format.pixel {
-        PixelFormat::Yuyv => width * 2,
-        PixelFormat::Nv12 | PixelFormat::I420 => width,
-        PixelFormat::H264 => 0,
-    };
-    assert!(stride >= row, "{format:?}");
+    assert!(stride >= format.pixel.row_bytes(width).unwrap_or(0), "{format:?}");
     assert!(data.len() >= format.frame_bytes().max(1), "{} bytes for {format:?}", data.len());
     if format.pixel == PixelFormat::H264 {
         assert!(data.starts_with(&annexb::START_CODE));
