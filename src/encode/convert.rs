@@ -3,7 +3,7 @@
 
 use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut, yuyv422_to_yuv420};
 
-use super::EncodeError;
+use super::{Damage, EncodeError};
 use crate::camera::{PixelFormat, VideoFormat};
 
 /// A picture in I420: three planes, U and V at half size.
@@ -64,11 +64,11 @@ impl Converter {
     /// The planes of one frame.
     ///
     /// # Errors
-    /// `ShortFrame` where `data` is not a whole picture.
+    /// `Damaged` where `data` is not a whole picture.
     pub fn convert<'a>(&'a mut self, data: &'a [u8]) -> Result<I420<'a>, EncodeError> {
         let need = self.format.frame_bytes();
         let Some(data) = data.get(..need) else {
-            return Err(EncodeError::ShortFrame { got: data.len(), need, format: self.format });
+            return Err(EncodeError::Damaged(Damage::Short { got: data.len(), need }));
         };
         let (stride, height) = (self.format.stride as usize, self.format.height as usize);
         let width = self.format.width as usize;
@@ -231,7 +231,7 @@ mod tests {
             let mut converter = Converter::new(format).unwrap();
             for got in [0, 1, need - 1] {
                 match converter.convert(&vec![0; got]) {
-                    Err(EncodeError::ShortFrame { got: reported, need: wanted, .. }) => {
+                    Err(EncodeError::Damaged(Damage::Short { got: reported, need: wanted })) => {
                         assert_eq!((reported, wanted), (got, need));
                     }
                     other => panic!("{pixel:?} of {got} bytes gave {other:?}"),

@@ -190,7 +190,7 @@ impl Rig {
 }
 
 fn picture(format: &VideoFormat) -> Vec<u8> {
-    vec![100; crate::encode::convert::frame_length(format)]
+    vec![100; format.frame_bytes()]
 }
 
 fn is_streaming(state: &CameraState) -> bool {
