@@ -4,6 +4,7 @@
 
 pub mod buffers;
 pub mod fd;
+pub mod m2m;
 pub mod openh264;
 pub mod process;
 pub mod time;
