@@ -8,18 +8,13 @@
 
 mod queue;
 
-use std::{ffi::c_void, io, os::fd::BorrowedFd, path::Path, sync::Arc, time::Duration};
+use std::{io, os::fd::BorrowedFd, path::Path, sync::Arc, time::Duration};
 
-use v4l::{
-    Device,
-    device::Handle,
-    v4l_sys,
-    v4l2::{self, vidioc},
-};
+use v4l::{Device, device::Handle, v4l_sys, v4l2::vidioc};
 
 pub use queue::{Done, Memory, Queue, Taken};
 
-use super::video;
+use super::{format::Api, ioctl::ioctl, video};
 
 /// The queues, named as V4L2 does, from the side of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +23,6 @@ pub enum Side {
     Output,
     /// What comes out of it: for an encoder, coded ones.
     Capture,
-}
-
-/// How the device describes pictures and buffers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Api {
-    SinglePlanar,
-    MultiPlanar,
 }
 
 /// An open device. Each opening is an encoder (or decoder) of its own.
@@ -87,9 +75,9 @@ impl M2m {
         let capability = video::capability(&device)?;
         let has = |flag| capability.flags & flag != 0;
         let api = if has(v4l_sys::V4L2_CAP_VIDEO_M2M_MPLANE) {
-            Api::MultiPlanar
+            Api::MultiPlane
         } else if has(v4l_sys::V4L2_CAP_VIDEO_M2M) {
-            Api::SinglePlanar
+            Api::SinglePlane
         } else {
             return Err(io::ErrorKind::Unsupported.into());
         };
@@ -120,7 +108,7 @@ impl M2m {
             description.index = index;
             description.type_ = self.device.kind(side);
             // SAFETY: VIDIOC_ENUM_FMT takes exactly this structure.
-            if unsafe { self.device.ioctl(vidioc::VIDIOC_ENUM_FMT, &mut description) }.is_err() {
+            if unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_ENUM_FMT, &mut description) }.is_err() {
                 break;
             }
             formats.push(description.pixelformat.to_le_bytes());
@@ -138,7 +126,7 @@ impl M2m {
             size.index = index;
             size.pixel_format = u32::from_le_bytes(fourcc);
             // SAFETY: VIDIOC_ENUM_FRAMESIZES takes exactly this structure.
-            if unsafe { self.device.ioctl(vidioc::VIDIOC_ENUM_FRAMESIZES, &mut size) }.is_err() {
+            if unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_ENUM_FRAMESIZES, &mut size) }.is_err() {
                 break;
             }
             let found = if size.type_ == v4l_sys::v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE {
@@ -163,7 +151,7 @@ impl M2m {
     pub fn format(&self, side: Side) -> io::Result<Picture> {
         let mut format = self.device.empty_format(side);
         // SAFETY: VIDIOC_G_FMT takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_G_FMT, &mut format) }?;
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_G_FMT, &mut format) }?;
         self.device.picture(&format)
     }
 
@@ -174,7 +162,7 @@ impl M2m {
     pub fn set_format(&self, side: Side, wanted: &Picture) -> io::Result<Picture> {
         let mut format = self.device.wanted(side, wanted);
         // SAFETY: VIDIOC_S_FMT takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_S_FMT, &mut format) }?;
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_S_FMT, &mut format) }?;
         self.device.picture(&format)
     }
 
@@ -195,7 +183,7 @@ impl M2m {
             reserved: [0; 9],
         };
         // SAFETY: VIDIOC_S_SELECTION takes exactly this structure.
-        unsafe { self.device.ioctl(VIDIOC_S_SELECTION, &mut selection) }?;
+        unsafe { ioctl(&self.device.handle, VIDIOC_S_SELECTION, &mut selection) }?;
         Ok((selection.r.width, selection.r.height))
     }
 
@@ -209,7 +197,7 @@ impl M2m {
         parameters.type_ = self.device.kind(Side::Output);
         parameters.parm.output.timeperframe = v4l_sys::v4l2_fract { numerator: seconds, denominator: frames };
         // SAFETY: VIDIOC_S_PARM takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_S_PARM, &mut parameters) }
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_S_PARM, &mut parameters) }
     }
 
     /// What values a control takes; `None` where the device does not have it.
@@ -218,7 +206,7 @@ impl M2m {
         let mut query: v4l_sys::v4l2_queryctrl = unsafe { std::mem::zeroed() };
         query.id = id;
         // SAFETY: VIDIOC_QUERYCTRL takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_QUERYCTRL, &mut query) }.ok()?;
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_QUERYCTRL, &mut query) }.ok()?;
         let usable =
             query.flags & (v4l_sys::V4L2_CTRL_FLAG_DISABLED | v4l_sys::V4L2_CTRL_FLAG_READ_ONLY) == 0;
         usable.then_some(Range { min: query.minimum, max: query.maximum, default: query.default_value })
@@ -232,7 +220,7 @@ impl M2m {
         query.id = id;
         query.index = index;
         // SAFETY: VIDIOC_QUERYMENU takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_QUERYMENU, &mut query) }.is_ok()
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_QUERYMENU, &mut query) }.is_ok()
     }
 
     /// Sets a control.
@@ -242,7 +230,7 @@ impl M2m {
     pub fn set_control(&self, id: u32, value: i32) -> io::Result<()> {
         let mut control = v4l_sys::v4l2_control { id, value };
         // SAFETY: VIDIOC_S_CTRL takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_S_CTRL, &mut control) }
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_S_CTRL, &mut control) }
     }
 
     /// A control's value.
@@ -252,7 +240,7 @@ impl M2m {
     pub fn control_value(&self, id: u32) -> io::Result<i32> {
         let mut control = v4l_sys::v4l2_control { id, value: 0 };
         // SAFETY: VIDIOC_G_CTRL takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_G_CTRL, &mut control) }?;
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_G_CTRL, &mut control) }?;
         Ok(control.value)
     }
 
@@ -265,7 +253,7 @@ impl M2m {
         let mut command: v4l_sys::v4l2_encoder_cmd = unsafe { std::mem::zeroed() };
         command.cmd = v4l_sys::V4L2_ENC_CMD_STOP;
         // SAFETY: VIDIOC_ENCODER_CMD takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_ENCODER_CMD, &mut command) }
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_ENCODER_CMD, &mut command) }
     }
 
     /// Waits at most `wait` until a buffer can be taken, or an error. `false`: not yet.
@@ -300,10 +288,10 @@ struct Node {
 impl Node {
     fn kind(&self, side: Side) -> u32 {
         match (side, self.api) {
-            (Side::Output, Api::SinglePlanar) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT,
-            (Side::Output, Api::MultiPlanar) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE,
-            (Side::Capture, Api::SinglePlanar) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
-            (Side::Capture, Api::MultiPlanar) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+            (Side::Output, Api::SinglePlane) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT,
+            (Side::Output, Api::MultiPlane) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE,
+            (Side::Capture, Api::SinglePlane) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE,
+            (Side::Capture, Api::MultiPlane) => v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
         }
     }
 
@@ -322,7 +310,7 @@ impl Node {
         let colorspace = v4l_sys::v4l2_colorspace_V4L2_COLORSPACE_SMPTE170M;
         let mut format = self.empty_format(side);
         match self.api {
-            Api::SinglePlanar => {
+            Api::SinglePlane => {
                 // SAFETY: the structure is plain numbers, for which zero is valid.
                 let mut pix: v4l_sys::v4l2_pix_format = unsafe { std::mem::zeroed() };
                 (pix.width, pix.height, pix.pixelformat) = (width, height, pixelformat);
@@ -330,7 +318,7 @@ impl Node {
                 (pix.field, pix.colorspace) = (field, colorspace);
                 format.fmt.pix = pix;
             }
-            Api::MultiPlanar => {
+            Api::MultiPlane => {
                 // SAFETY: the structure is plain numbers, for which zero is valid.
                 let mut pix: v4l_sys::v4l2_pix_format_mplane = unsafe { std::mem::zeroed() };
                 (pix.width, pix.height, pix.pixelformat) = (width, height, pixelformat);
@@ -348,14 +336,14 @@ impl Node {
 
     fn picture(&self, format: &v4l_sys::v4l2_format) -> io::Result<Picture> {
         match self.api {
-            Api::SinglePlanar => {
+            Api::SinglePlane => {
                 // SAFETY: this API uses this field, and all of its bits are valid numbers.
                 let pix = unsafe { format.fmt.pix };
                 let fourcc = pix.pixelformat.to_le_bytes();
                 let (stride, bytes) = (pix.bytesperline, pix.sizeimage);
                 Ok(Picture { fourcc, width: pix.width, height: pix.height, stride, bytes })
             }
-            Api::MultiPlanar => {
+            Api::MultiPlane => {
                 // SAFETY: this API uses this field, and all of its bits are valid numbers.
                 let pix = unsafe { format.fmt.pix_mp };
                 if pix.num_planes > 1 {
@@ -371,14 +359,6 @@ impl Node {
                 })
             }
         }
-    }
-
-    /// # Safety
-    /// `argument` must be of the type that the request takes.
-    unsafe fn ioctl<T>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
-        let argument: *mut T = argument;
-        // SAFETY: the pointer is valid for the call, and of the right type as the caller promises.
-        unsafe { v4l2::ioctl(self.handle.fd(), request, argument.cast::<c_void>()) }
     }
 }
 

@@ -15,7 +15,8 @@ use v4l::{
     v4l2::{self, vidioc},
 };
 
-use super::{Api, M2m, Node, Side};
+use super::{M2m, Node, Side};
+use crate::sys::{format::Api, ioctl::ioctl};
 
 /// Where the buffers' memory is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Queue {
         let mut queue = Self { device: device.device.clone(), side, memory, buffers: Vec::new() };
         let mut request = queue.request(count);
         // SAFETY: VIDIOC_REQBUFS takes exactly this structure.
-        unsafe { queue.device.ioctl(vidioc::VIDIOC_REQBUFS, &mut request) }?;
+        unsafe { ioctl(&queue.device.handle, vidioc::VIDIOC_REQBUFS, &mut request) }?;
         for index in 0..request.count {
             let map = match memory {
                 Memory::Mapped => Some(queue.map(index)?),
@@ -101,7 +102,7 @@ impl Queue {
     pub fn start(&mut self) -> io::Result<()> {
         let mut kind = self.device.kind(self.side);
         // SAFETY: VIDIOC_STREAMON takes a pointer to the buffer type.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_STREAMON, &mut kind) }
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_STREAMON, &mut kind) }
     }
 
     /// Stops the stream: all buffers are ours, and what was in them is nothing.
@@ -111,7 +112,7 @@ impl Queue {
     pub fn stop(&mut self) -> io::Result<()> {
         let mut kind = self.device.kind(self.side);
         // SAFETY: VIDIOC_STREAMOFF takes a pointer to the buffer type.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_STREAMOFF, &mut kind) }?;
+        unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_STREAMOFF, &mut kind) }?;
         self.buffers.iter_mut().for_each(|buffer| buffer.owner = Owner::Us);
         Ok(())
     }
@@ -160,7 +161,7 @@ impl Queue {
         self.hand_over(&mut buffer, &mut plane)
     }
 
-    /// Gives the driver another device's buffer of `length` bytes. It must not be written to until the driver has
+    /// Gives the driver another device's buffer, as long as it is. It must not be written to until the driver has
     /// given this one back.
     ///
     /// # Errors
@@ -169,16 +170,15 @@ impl Queue {
         &mut self,
         index: u32,
         memory: BorrowedFd<'_>,
-        length: usize,
         used: usize,
         stamp: Duration,
     ) -> io::Result<()> {
         let (mut buffer, mut plane) = self.describe(index, used, stamp);
         let fd = memory.as_raw_fd();
-        let length = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // A length of 0 has the kernel take that of the memory.
         match self.device.api {
-            Api::SinglePlanar => (buffer.m.fd, buffer.length) = (fd, length),
-            Api::MultiPlanar => (plane.m.fd, plane.length) = (fd, length),
+            Api::SinglePlane => buffer.m.fd = fd,
+            Api::MultiPlane => plane.m.fd = fd,
         }
         self.hand_over(&mut buffer, &mut plane)
     }
@@ -199,8 +199,8 @@ impl Queue {
             taken.owner = Owner::Us;
         }
         let used = match self.device.api {
-            Api::SinglePlanar => buffer.bytesused,
-            Api::MultiPlanar => plane.bytesused,
+            Api::SinglePlane => buffer.bytesused,
+            Api::MultiPlane => plane.bytesused,
         };
         let has = |flag| buffer.flags & flag != 0;
         Ok(Taken::Buffer(Done {
@@ -232,9 +232,9 @@ impl Queue {
         self.exchange(vidioc::VIDIOC_QUERYBUF, &mut buffer, &mut plane)?;
         let (length, offset) = match self.device.api {
             // SAFETY: for mapped memory the driver has filled in `offset`.
-            Api::SinglePlanar => (buffer.length, unsafe { buffer.m.offset }),
+            Api::SinglePlane => (buffer.length, unsafe { buffer.m.offset }),
             // SAFETY: for mapped memory the driver has filled in `mem_offset`.
-            Api::MultiPlanar => (plane.length, unsafe { plane.m.mem_offset }),
+            Api::MultiPlane => (plane.length, unsafe { plane.m.mem_offset }),
         };
         Map::new(&self.device, length, offset)
     }
@@ -262,13 +262,13 @@ impl Queue {
         buffer: &mut v4l2_buffer,
         plane: &mut v4l2_plane,
     ) -> io::Result<()> {
-        if self.device.api == Api::MultiPlanar {
+        if self.device.api == Api::MultiPlane {
             buffer.m.planes = plane;
             buffer.length = 1;
         }
         // SAFETY: QUERYBUF, QBUF and DQBUF take exactly this structure. Where the API has it point to planes, it
         // points to as many as `length` says, which live through the call.
-        unsafe { self.device.ioctl(request, buffer) }
+        unsafe { ioctl(&self.device.handle, request, buffer) }
     }
 
     fn request(&self, count: u32) -> v4l2_requestbuffers {
@@ -296,7 +296,7 @@ impl Drop for Queue {
         self.buffers.clear();
         let mut request = self.request(0);
         // SAFETY: VIDIOC_REQBUFS takes exactly this structure; a count of 0 frees the buffers.
-        let _ = unsafe { self.device.ioctl(vidioc::VIDIOC_REQBUFS, &mut request) };
+        let _ = unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_REQBUFS, &mut request) };
     }
 }
 
