@@ -1,10 +1,11 @@
 //! From a camera's frame to an H.264 access unit, once for all viewers. Runs on the camera's pipeline thread.
-//! `convert`, `bitrate` and `keyframe` are pure. Not here: opening cameras, and who watches.
+//! `convert`, `bitrate`, `keyframe` and `level` are pure. Not here: opening cameras, and who watches.
 
 pub mod bitrate;
 pub mod convert;
 pub mod jpeg;
 pub mod keyframe;
+pub mod level;
 pub mod openh264;
 pub mod passthrough;
 
@@ -58,21 +59,43 @@ pub enum Request {
 
 /// An encoder for one format. It is made anew when the format changes.
 pub trait Encoder: Send {
-    /// Encodes one frame; `None` when the encoder made nothing of it (it may skip to hold its bitrate).
-    /// The first frame is a key frame, and `Request::Key` gives one.
+    /// Encodes one frame; `None` when the encoder made nothing of it (it may skip to hold its bitrate), or nothing
+    /// yet: what is given may be an earlier frame. The first frame is a key frame, and `Request::Key` gives one.
     ///
     /// # Errors
     /// The encoder is unusable and shall be made anew.
-    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Encoded>, EncodeError>;
+    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Output>, EncodeError>;
+
+    /// A further frame, of an encoder that was behind and has caught up. Does not wait.
+    ///
+    /// # Errors
+    /// As for `encode`.
+    fn take_ready(&mut self) -> Result<Option<Output>, EncodeError> {
+        Ok(None)
+    }
 
     /// Sets the rate that the frames after this call aim at.
     ///
     /// # Errors
     /// As for `encode`.
     fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError>;
+
+    /// `profile_idc`, constraint flags and `level_idc` of the SPS that the stream will have (RFC 6184, section 8.1),
+    /// where that is known before the first key frame; else that frame tells.
+    fn profile_level(&self) -> Option<[u8; 3]>;
 }
 
-/// What an encoder gives: an access unit without a number yet.
+/// What an encoder gives: a frame without a number yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// As in [`EncodedFrame::data`].
+    pub data: Bytes,
+    pub kind: FrameKind,
+    /// When its picture was taken.
+    pub captured: Instant,
+}
+
+/// An access unit by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// As in [`EncodedFrame::data`].

@@ -4,7 +4,11 @@
 
 pub mod buffers;
 pub mod fd;
+pub mod format;
+pub mod m2m;
 pub mod openh264;
 pub mod process;
 pub mod time;
 pub mod video;
+
+mod ioctl;
