@@ -12,7 +12,7 @@ use turbojpeg::{
 
 use super::{
     Damage, EncodeError,
-    convert::I420,
+    planes::I420,
     range::{full_chroma, full_luma, limit_chroma, limit_luma, limited_chroma},
 };
 

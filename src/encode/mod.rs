@@ -8,6 +8,7 @@ pub mod keyframe;
 pub mod level;
 pub mod openh264;
 pub mod passthrough;
+pub mod planes;
 
 mod range;
 
