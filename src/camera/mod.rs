@@ -3,6 +3,7 @@
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
 pub mod negotiate;
+pub mod orientation;
 pub mod process;
 pub mod replay;
 pub mod synthetic;
@@ -20,6 +21,8 @@ use std::{
     os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
+
+use orientation::Orientation;
 
 /// How a frame's bytes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,6 +161,12 @@ pub trait Camera: Send {
     /// # Errors
     /// The camera can no longer be used: close it, and perhaps open it again.
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError>;
+
+    /// Asks the camera to turn its pictures by itself, and gives what it does of that: nothing, for one that cannot.
+    /// Called once, before the first frame.
+    fn turn(&mut self, _wanted: Orientation) -> Orientation {
+        Orientation::UPRIGHT
+    }
 
     /// Asks a camera that encodes by itself for a key frame. Others, and those that cannot, do nothing.
     fn request_key_frame(&mut self) {}

@@ -7,6 +7,7 @@ pub mod jpeg;
 pub mod keyframe;
 pub mod level;
 pub mod openh264;
+pub mod orient;
 pub mod passthrough;
 pub mod planes;
 
