@@ -20,7 +20,7 @@ use crate::{
     signal::message::IceServer,
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
-pub use values::{BitrateValue, Size};
+pub use values::{BitrateValue, Size, nearest};
 
 /// The port of the page and of `/mqtt`.
 pub const DEFAULT_PORT: u16 = 8480;
@@ -250,7 +250,7 @@ pub fn unknown_variables(known: &[String]) -> Vec<(String, Option<String>)> {
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("PINHOLE_") && !known.contains(name))
         .map(|name| {
-            let nearest = values::nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
+            let nearest = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
             (name, nearest)
         })
         .collect()

@@ -2,6 +2,7 @@
 //! Both are used from the camera's own pipeline thread (`pipeline.rs`) and may block for as long as they
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
+pub mod controls;
 pub mod negotiate;
 pub mod process;
 pub mod replay;

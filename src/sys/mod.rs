@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod buffers;
+pub mod controls;
 pub mod fd;
 pub mod openh264;
 pub mod process;
