@@ -17,7 +17,10 @@ mod spec;
 
 pub use spec::{Spec, parse};
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
 
 /// How a frame's bytes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,6 +140,9 @@ pub struct Frame<'a> {
     pub data: &'a [u8],
     /// When the picture was taken, or the nearest to it that the source knows.
     pub captured: Instant,
+    /// The driver's buffer in which `data` lies, from its first byte on, for an encoder's driver that can read it
+    /// there; where neither side is one, none. Valid as long as the frame.
+    pub dmabuf: Option<BorrowedFd<'a>>,
     /// Frames lost before this one since the last was delivered: older ones skipped because a newer was
     /// there, and gaps in the driver's count.
     pub skipped: u32,

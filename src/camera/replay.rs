@@ -107,7 +107,7 @@ impl Camera for ReplayCamera {
         }
         let captured = self.pace.play(clock::now(), self.format.rate.interval());
         let unit = self.current.insert(unit);
-        Ok(Some(Frame { data: &unit.data, captured, skipped: 0 }))
+        Ok(Some(Frame { data: &unit.data, captured, dmabuf: None, skipped: 0 }))
     }
 }
 

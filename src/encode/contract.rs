@@ -74,7 +74,7 @@ fn smooth(format: &VideoFormat, number: usize) -> Vec<u8> {
 }
 
 fn frame(data: &[u8]) -> Frame<'_> {
-    Frame { data, captured: clock::now(), skipped: 0 }
+    Frame { data, captured: clock::now(), dmabuf: None, skipped: 0 }
 }
 
 fn plane_psnr(ours: (&[u8], usize), decoded: (&[u8], usize), width: usize, height: usize) -> f64 {

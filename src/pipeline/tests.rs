@@ -95,7 +95,7 @@ impl Camera for Scripted {
             Err(_) => return Ok(None),
         };
         self.data = data;
-        Ok(Some(Frame { data: &self.data, captured: self.script.now(), skipped }))
+        Ok(Some(Frame { data: &self.data, captured: self.script.now(), dmabuf: None, skipped }))
     }
 
     fn request_key_frame(&mut self) {
@@ -190,7 +190,7 @@ impl Rig {
 }
 
 fn picture(format: &VideoFormat) -> Vec<u8> {
-    vec![100; crate::encode::convert::frame_length(format)]
+    vec![100; format.frame_bytes()]
 }
 
 fn is_streaming(state: &CameraState) -> bool {

@@ -5,7 +5,10 @@
 pub mod buffers;
 pub mod controls;
 pub mod fd;
+pub mod format;
 pub mod openh264;
 pub mod process;
 pub mod time;
 pub mod video;
+
+mod ioctl;
