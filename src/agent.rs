@@ -33,10 +33,13 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
-    camera::{self, CameraSource, Spec},
+    camera::{
+        self, CameraSource, Spec,
+        controls::{ControlDevice, ControlError},
+    },
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
     control,
@@ -146,7 +149,32 @@ fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
     if opens_at_start {
         source.open(&camera.wish)?;
     }
+    check_controls(camera, source.as_ref())?;
     Ok(source)
+}
+
+/// A wrong control or value is told at the start, where the camera is there to say so.
+fn check_controls(camera: &CameraConfig, source: &dyn CameraSource) -> Result<()> {
+    if camera.controls.is_empty() {
+        return Ok(());
+    }
+    let key = || format!("controls of camera `{}`", camera.id);
+    let Some(node) = source.control_node() else {
+        if camera.source == Source::Auto {
+            warn!(camera = %camera.id, "no camera was found, so its controls are not set");
+            return Ok(());
+        }
+        return Err(anyhow!(
+            "{}: {} has none: remove [camera.controls], or name a V4L2 device as the source",
+            key(),
+            source.describe()
+        ));
+    };
+    match ControlDevice::open(&node) {
+        Ok(device) => device.check(&camera.controls).with_context(key),
+        Err(ControlError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error).with_context(key),
+    }
 }
 
 fn start_cameras(
@@ -164,6 +192,7 @@ fn start_cameras(
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;
+        handle.preset_controls(&camera.controls);
         started.0.push(handle);
         started.1.push(pipeline);
     }

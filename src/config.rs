@@ -14,7 +14,7 @@ use std::{
 
 use crate::signal::mqtt::Secret;
 use crate::{
-    camera::{self, FrameRate, SizeWish, Wish},
+    camera::{self, FrameRate, SizeWish, Wish, controls::Setting},
     cli::RunArgs,
     encode::Bitrate,
     signal::message::IceServer,
@@ -58,6 +58,8 @@ pub struct CameraConfig {
     pub source: Source,
     pub wish: Wish,
     pub bitrate: Bitrate,
+    /// Set at each opening.
+    pub controls: Vec<Setting>,
 }
 
 /// Where a camera's pictures come from.
@@ -309,6 +311,11 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
             },
             bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
+            controls: raw
+                .controls
+                .into_iter()
+                .map(|(control, value)| Setting { control, value: value.0 })
+                .collect(),
         });
     }
     Ok(cameras)

@@ -19,6 +19,7 @@ pub use spec::{Spec, parse};
 
 use std::{
     os::fd::BorrowedFd,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -172,6 +173,11 @@ pub trait CameraSource: Send + Sync {
 
     /// What a person calls it, for logs: a device path, a command, `synthetic`.
     fn describe(&self) -> String;
+
+    /// The V4L2 node whose controls are this camera's; `None` where it has none.
+    fn control_node(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Why a camera cannot be opened or has stopped. Each message names the thing, the reason, the remedy.

@@ -126,13 +126,22 @@ impl<N: Node> ControlDevice<N> {
         Ok(controls)
     }
 
-    /// Sets all, after all were checked; gives the controls as they are then, in the order of the settings.
+    /// Checks settings, and sets none.
+    ///
+    /// # Errors
+    /// The first that does not fit.
+    pub fn check(&self, settings: &[Setting]) -> Result<(), ControlError> {
+        value::check(&self.list()?, settings).map(drop)
+    }
+
+    /// Sets all, after all were checked; gives the controls as they are then, and beside them what sets each again.
     ///
     /// # Errors
     /// Nothing was set, or what the error names was.
-    pub fn set(&self, settings: &[Setting]) -> Result<Vec<Control>, ControlError> {
+    pub fn set(&self, settings: &[Setting]) -> Result<(Vec<Control>, Vec<Setting>), ControlError> {
         let checked = value::check(&self.list()?, settings)?;
         let ids: Vec<u32> = checked.iter().map(|setting| setting.id).collect();
+        let again: Vec<Setting> = checked.iter().map(Checked::setting).collect();
         let (set, mut unset) = self.put(checked);
         if !unset.is_empty() {
             let (_, error) = unset.swap_remove(0);
@@ -142,10 +151,11 @@ impl<N: Node> ControlDevice<N> {
                 ControlError::Partly { error: Box::new(error), set: set.join(", ") }
             });
         }
-        let mut controls = self.list()?;
-        controls.retain(|control| ids.contains(&control.id));
-        controls.sort_by_key(|control| ids.iter().position(|id| *id == control.id));
-        Ok(controls)
+        let controls = self.list()?;
+        let now = |id: &u32| controls.iter().find(|control| control.id == *id).cloned();
+        // None goes while it is set; if one did, the pairs would still be pairs.
+        let pairs = ids.iter().zip(again).filter_map(|(id, setting)| Some((now(id)?, setting)));
+        Ok(pairs.unzip())
     }
 
     /// Sets what can be set, for a camera that is to be used whatever becomes of its controls. Gives the others.
@@ -573,7 +583,10 @@ mod tests {
             "auto_exposure=manual mode",
         ]));
         assert_eq!(values(&device), [7, 0, 3, 1]);
-        let set: Vec<_> = set.unwrap().into_iter().map(|control| (control.name, control.value)).collect();
+        let (set, again) = set.unwrap();
+        assert_eq!(again[3], settings(&["exposure=3"])[0]);
+        assert_eq!(again[1], settings(&["auto_exposure=1"])[0], "by number, as drivers know it");
+        let set: Vec<_> = set.into_iter().map(|control| (control.name, control.value)).collect();
         assert_eq!(set[0], ("gain_automatic".into(), Some(Value::Boolean(false))));
         assert_eq!(set.len(), 4);
     }

@@ -99,6 +99,13 @@ pub struct Checked {
     pub activate: Option<Setting>,
 }
 
+impl Checked {
+    /// What sets it again.
+    pub(super) fn setting(&self) -> Setting {
+        Setting { control: self.name.clone(), value: written(&self.value) }
+    }
+}
+
 /// Checks all settings against the controls there are.
 ///
 /// # Errors
