@@ -42,7 +42,7 @@ use crate::{
     },
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
-    control,
+    control::{self, Reach},
     inviter::Inviter,
     links::{self, Output, Place},
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
@@ -80,6 +80,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let (cameras, pipelines) = start_cameras(&config.cameras, sources)?;
     let (broker, carriers) = start_carriers(&config, &address)?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
+    let reached = cameras.clone().into();
     let peers = peer::start(peer_settings(&config), cameras, to_viewers);
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
@@ -99,7 +100,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     };
     // The first to open a link of a new agent is its owner.
     print_links(&inviter.one_for_each_place(Role::Admin).await?);
-    let control = control::start(&config.control, inviter);
+    let control = control::start(&config.control, Reach { inviter, cameras: reached });
 
     let failed = tokio::select! {
         biased;

@@ -21,6 +21,7 @@ const MAX_ENTRIES: i64 = 1024;
 #[derive(Debug)]
 pub struct ControlDevice<N = ControlNode> {
     name: String,
+    card: String,
     node: N,
 }
 
@@ -94,9 +95,9 @@ impl ControlDevice {
     /// It is not there, is not a video device, or may not be opened.
     pub fn open(path: &Path) -> Result<Self, ControlError> {
         let name = path.display().to_string();
-        let node = ControlNode::open(path).and_then(|node| node.card().map(|_| node));
-        match node {
-            Ok(node) => Ok(Self { name, node }),
+        let opened = ControlNode::open(path).and_then(|node| Ok((node.card()?, node)));
+        match opened {
+            Ok((card, node)) => Ok(Self { name, card, node }),
             Err(error) => Err(match error.raw_os_error() {
                 Some(libc::ENOTTY | libc::EINVAL | libc::EISDIR) => ControlError::NoControls(name),
                 Some(libc::EACCES | libc::EPERM) => ControlError::Permission(name),
@@ -110,6 +111,11 @@ impl ControlDevice {
 }
 
 impl<N: Node> ControlDevice<N> {
+    /// The device's name for people.
+    pub fn card(&self) -> &str {
+        &self.card
+    }
+
     /// All controls with their values, in the driver's order.
     ///
     /// # Errors
@@ -535,7 +541,7 @@ mod tests {
     fn device(age: Age) -> ControlDevice<Driver> {
         let values = [(GAIN, 50), (AUTOGAIN, 1), (EXPOSURE, 100), (AUTO_EXPOSURE, 3)];
         let node = Driver { age, values: RefCell::new(values.into()), broken: None };
-        ControlDevice { name: "/dev/video9".into(), node }
+        ControlDevice { name: "/dev/video9".into(), card: "Driver".into(), node }
     }
 
     fn settings(texts: &[&str]) -> Vec<Setting> {
