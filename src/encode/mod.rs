@@ -5,6 +5,7 @@ pub mod bitrate;
 pub mod convert;
 pub mod keyframe;
 pub mod level;
+pub mod m2m;
 pub mod openh264;
 pub mod passthrough;
 
