@@ -3,11 +3,15 @@
 
 pub mod bitrate;
 pub mod convert;
+pub mod jpeg;
 pub mod keyframe;
 pub mod level;
 pub mod m2m;
 pub mod openh264;
 pub mod passthrough;
+pub mod planes;
+
+mod range;
 
 #[cfg(test)]
 mod contract;
@@ -16,7 +20,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::camera::{Frame, VideoFormat};
+use crate::camera::Frame;
 
 /// One access unit as it goes to every viewer; a clone shares the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +112,20 @@ pub enum EncodeError {
     Unsupported { width: u32, height: u32, reason: String },
     #[error("the encoder failed: {0}")]
     Failed(String),
-    #[error("a frame of {got} bytes came where {format:?} needs {need}")]
-    ShortFrame { got: usize, need: usize, format: VideoFormat },
+    /// This frame is no whole picture: it is dropped and counted, and the encoder goes on with the next.
+    #[error("a damaged frame came: {0}")]
+    Damaged(Damage),
+}
+
+/// What is wrong with a frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    #[error("it has {got} bytes and a picture {need}")]
+    Short { got: usize, need: usize },
+    /// Width and height in pixels.
+    #[error("it is {}x{} and not {}x{}", .got.0, .got.1, .need.0, .need.1)]
+    Size { got: (usize, usize), need: (usize, usize) },
+    /// In the decoder's words.
+    #[error("its JPEG cannot be decoded: {0}")]
+    Jpeg(String),
 }

@@ -204,7 +204,7 @@ impl Worker {
     /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
     fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), String> {
         let camera = &self.shared.settings.id;
-        if matches!(error, EncodeError::ShortFrame { .. }) {
+        if matches!(error, EncodeError::Damaged(_)) {
             self.shared.control().counters.damaged += 1;
             tracing::debug!(%camera, "{error}");
             return Ok(());
