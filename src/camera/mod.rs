@@ -15,6 +15,7 @@ mod mailbox;
 mod pipe;
 mod spec;
 
+pub(crate) use devices::video_nodes;
 pub use spec::{Spec, parse};
 
 use std::{
