@@ -2,6 +2,7 @@
 //! Both are used from the camera's own pipeline thread (`pipeline.rs`) and may block for as long as they
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
+pub mod controls;
 pub mod negotiate;
 pub mod orientation;
 pub mod process;
@@ -15,10 +16,12 @@ mod mailbox;
 mod pipe;
 mod spec;
 
+pub(crate) use devices::video_nodes;
 pub use spec::{Spec, parse};
 
 use std::{
     os::fd::BorrowedFd,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -180,6 +183,11 @@ pub trait CameraSource: Send + Sync {
 
     /// What a person calls it, for logs: a device path, a command, `synthetic`.
     fn describe(&self) -> String;
+
+    /// The V4L2 node whose controls are this camera's; `None` where it has none.
+    fn control_node(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Why a camera cannot be opened or has stopped. Each message names the thing, the reason, the remedy.

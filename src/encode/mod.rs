@@ -6,6 +6,7 @@ pub mod convert;
 pub mod jpeg;
 pub mod keyframe;
 pub mod level;
+pub mod m2m;
 pub mod openh264;
 pub mod orient;
 pub mod passthrough;
