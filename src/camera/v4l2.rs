@@ -39,20 +39,18 @@ const STALL: Duration = Duration::from_secs(2);
 pub struct V4l2Source {
     /// As the user named it; a link, as in `/dev/v4l/by-id`, finds a camera again under another number.
     pub path: PathBuf,
-    /// Takes this format alone; without one, the best of those that the device offers.
-    pub only: Option<PixelFormat>,
 }
 
 impl V4l2Source {
-    /// A device in the best of its formats.
+    /// The device at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), only: None }
+        Self { path: path.into() }
     }
 }
 
 impl CameraSource for V4l2Source {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
-        let opening = Opening { path: &self.path, only: self.only, name: self.describe() };
+        let opening = Opening { path: &self.path, name: self.describe() };
         Ok(Box::new(opening.open(wish)?))
     }
 
@@ -216,10 +214,15 @@ fn captured(now: Instant, monotonic: Duration, stamp: Option<Duration>) -> Insta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::{FrameRate, SizeWish};
+    use crate::camera::{Accept, FrameRate, SizeWish};
 
-    const NEAREST: Wish =
-        Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
+    const NEAREST: Wish = Wish {
+        width: 1280,
+        height: 720,
+        rate: FrameRate::new(30),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    };
 
     fn refusal(path: &str) -> String {
         match V4l2Source::new(path).open(&NEAREST) {
