@@ -79,6 +79,11 @@ impl M2mEncoder {
         Ok(Self::new(path.display().to_string(), Box::new(coder), payload, format, bitrate))
     }
 
+    /// Whether it reads cameras' frames where they lie, without a copy.
+    pub fn reads_in_place(&self) -> bool {
+        self.coder.reads_in_place()
+    }
+
     fn new(
         name: String,
         coder: Box<dyn Coder>,
