@@ -16,7 +16,10 @@ mod spec;
 
 pub use spec::{Spec, parse};
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::BorrowedFd,
+    time::{Duration, Instant},
+};
 
 /// How a frame's bytes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +121,8 @@ pub struct Wish {
     pub rate: FrameRate,
     /// Whether the user named the size: then another one is refused, not taken.
     pub size: SizeWish,
+    /// For what the pictures are wanted.
+    pub accept: Accept,
 }
 
 /// Whether a size is the user's or a default.
@@ -129,6 +134,31 @@ pub enum SizeWish {
     Nearest,
 }
 
+/// Which of a camera's formats may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// All: H.264 that the camera makes where it meets the wish, else pictures to encode.
+    Any,
+    /// Pictures only: they shall be encoded here, or turned, or drawn on.
+    Pictures,
+    /// Only H.264 that the camera makes, to be handed on as it is.
+    H264,
+    /// This format alone.
+    Only(PixelFormat),
+}
+
+impl Accept {
+    /// Whether a format may be taken.
+    pub fn takes(self, pixel: PixelFormat) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Pictures => pixel != PixelFormat::H264,
+            Self::H264 => pixel == PixelFormat::H264,
+            Self::Only(only) => pixel == only,
+        }
+    }
+}
+
 /// One picture, borrowed from the camera: for V4L2 the bytes are the driver's own mapped buffer, which
 /// goes back to the driver at the next call.
 #[derive(Debug)]
@@ -136,6 +166,9 @@ pub struct Frame<'a> {
     pub data: &'a [u8],
     /// When the picture was taken, or the nearest to it that the source knows.
     pub captured: Instant,
+    /// The driver's buffer in which `data` lies, from its first byte on, for an encoder's driver that can read it
+    /// there; where neither side is one, none. Valid as long as the frame.
+    pub dmabuf: Option<BorrowedFd<'a>>,
     /// Frames lost before this one since the last was delivered: older ones skipped because a newer was
     /// there, and gaps in the driver's count.
     pub skipped: u32,

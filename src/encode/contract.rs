@@ -15,7 +15,7 @@ use super::{
     passthrough,
 };
 use crate::{
-    camera::{CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, synthetic},
+    camera::{Accept, CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, synthetic},
     clock,
 };
 
@@ -74,7 +74,7 @@ fn smooth(format: &VideoFormat, number: usize) -> Vec<u8> {
 }
 
 fn frame(data: &[u8]) -> Frame<'_> {
-    Frame { data, captured: clock::now(), skipped: 0 }
+    Frame { data, captured: clock::now(), dmabuf: None, skipped: 0 }
 }
 
 fn plane_psnr(ours: (&[u8], usize), decoded: (&[u8], usize), width: usize, height: usize) -> f64 {
@@ -233,7 +233,13 @@ fn bitrate_follows_down_and_up() {
 
 #[test]
 fn synthetic_camera_can_be_encoded() {
-    let wish = Wish { width: 320, height: 240, rate: FrameRate::new(60), size: SizeWish::Exact };
+    let wish = Wish {
+        width: 320,
+        height: 240,
+        rate: FrameRate::new(60),
+        size: SizeWish::Exact,
+        accept: Accept::Any,
+    };
     let mut camera = synthetic::SyntheticSource.open(&wish).unwrap();
     let mut encoder = OpenH264::new(camera.format(), Bitrate(500_000)).unwrap();
     let picture = camera.next_frame(Duration::from_secs(5)).unwrap().unwrap();

@@ -87,7 +87,7 @@ mod tests {
     const NO_PICTURE: &[u8] = &[0, 0, 0, 1, 0x06, 0x05, 0x01];
 
     fn pass(passthrough: &mut Passthrough, data: &[u8], skipped: u32) -> Option<FrameKind> {
-        let frame = Frame { data, captured: clock::now(), skipped };
+        let frame = Frame { data, captured: clock::now(), dmabuf: None, skipped };
         let encoded = passthrough.encode(&frame, Request::Any).unwrap()?;
         assert_eq!(encoded.data, data);
         Some(encoded.kind)

@@ -4,7 +4,10 @@
 
 pub mod buffers;
 pub mod fd;
+pub mod format;
 pub mod openh264;
 pub mod process;
 pub mod time;
 pub mod video;
+
+mod ioctl;
