@@ -58,7 +58,8 @@ pub(super) fn remedy_for_missing() -> String {
     format!("there is {}; choose one with --camera", list.join(", "))
 }
 
-fn video_nodes() -> Vec<PathBuf> {
+/// All of `/dev/videoN`, by number.
+pub(crate) fn video_nodes() -> Vec<PathBuf> {
     let number = |entry: fs::DirEntry| {
         let name = entry.file_name();
         name.to_str()?.strip_prefix("video")?.parse::<u32>().ok()

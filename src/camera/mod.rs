@@ -14,6 +14,7 @@ mod mailbox;
 mod pipe;
 mod spec;
 
+pub(crate) use devices::video_nodes;
 pub use spec::{Spec, parse};
 
 use std::{

@@ -11,7 +11,7 @@ use std::{
 use super::*;
 use crate::{
     camera::{Accept, Camera, CameraError, Frame, FrameRate, SizeWish},
-    encode::{Encoded, EncodedFrame, FrameKind, Request},
+    encode::{EncodedFrame, FrameKind, Output, Request},
 };
 
 const I420: VideoFormat =
@@ -369,7 +369,7 @@ enum Outcome {
 }
 
 impl Encoder for FakeEncoder {
-    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Encoded>, EncodeError> {
+    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Output>, EncodeError> {
         match self.notes.lock().unwrap().outcomes.pop_front() {
             Some(Outcome::Error) => return Err(EncodeError::Failed("as the test said".into())),
             Some(Outcome::Nothing) => return Ok(None),
@@ -377,12 +377,16 @@ impl Encoder for FakeEncoder {
         }
         let key = std::mem::take(&mut self.first) || request == Request::Key;
         let kind = if key { FrameKind::Key } else { FrameKind::Delta };
-        Ok(Some(Encoded { data: frame.data[..4].to_vec().into(), kind }))
+        Ok(Some(Output { data: frame.data[..4].to_vec().into(), kind, captured: frame.captured }))
     }
 
     fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
         self.notes.lock().unwrap().bitrates.push(bitrate);
         Ok(())
+    }
+
+    fn profile_level(&self) -> Option<[u8; 3]> {
+        Some([0x42, 0xc0, 0x0a])
     }
 }
 

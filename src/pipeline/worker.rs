@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     camera::{Camera, CameraError, CameraSource, PixelFormat, VideoFormat},
-    encode::{EncodeError, Encoded, EncodedFrame, FrameKind, Request, openh264, passthrough},
+    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, passthrough},
 };
 
 /// So many encoder failures without a frame between, and the camera is closed and tried again later.
@@ -144,7 +144,6 @@ impl Worker {
                 continue;
             };
             silence.broken(now);
-            let captured = frame.captured;
             let (request, bitrate) = shared.control().captured(frame.skipped, now);
             let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
             // Only now, with the frame given back, can the camera say whether this was the first of another format.
@@ -152,7 +151,7 @@ impl Worker {
             let format = camera.format();
             let result = if format == stage.format { result } else { stage.change(format, result) };
             let kind = match result {
-                Ok(Some(encoded)) => Some(self.publish(encoded, captured, now, &mut stage)),
+                Ok(Some(output)) => Some(self.publish(output, now, &mut stage)),
                 Ok(None) => None,
                 Err(error) => {
                     self.recover(error, &mut stage)?;
@@ -168,8 +167,9 @@ impl Worker {
         Ok(())
     }
 
-    fn publish(&mut self, encoded: Encoded, captured: Instant, now: Instant, stage: &mut Stage) -> FrameKind {
-        let frame = EncodedFrame { data: encoded.data, kind: encoded.kind, number: self.number, captured };
+    fn publish(&mut self, output: Output, now: Instant, stage: &mut Stage) -> FrameKind {
+        let Output { data, kind, captured } = output;
+        let frame = EncodedFrame { data, kind, number: self.number, captured };
         self.number += 1;
         stage.failures = 0;
         if frame.kind == FrameKind::Key {
@@ -186,11 +186,8 @@ impl Worker {
     /// before the first frame, for another with its first key frame.
     fn announce(&mut self, stage: &Stage, key_frame: Option<&EncodedFrame>) {
         let format = stage.format;
-        let profile_level = match (format.pixel, key_frame) {
-            (PixelFormat::H264, None) => None,
-            (PixelFormat::H264, Some(frame)) => passthrough::profile_level(&frame.data),
-            (_, _) => Some(openh264::profile_level(&format, self.shared.settings.bitrate)),
-        };
+        let from_stream = || passthrough::profile_level(&key_frame?.data);
+        let profile_level = stage.encoder.profile_level().or_else(from_stream);
         let Some(profile_level) = profile_level else {
             return;
         };
@@ -207,7 +204,7 @@ impl Worker {
     /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
     fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), String> {
         let camera = &self.shared.settings.id;
-        if matches!(error, EncodeError::ShortFrame { .. }) {
+        if matches!(error, EncodeError::Damaged(_)) {
             self.shared.control().counters.damaged += 1;
             tracing::debug!(%camera, "{error}");
             return Ok(());

@@ -5,6 +5,7 @@
 pub mod buffers;
 pub mod fd;
 pub mod format;
+pub mod m2m;
 pub mod openh264;
 pub mod process;
 pub mod time;
