@@ -5,6 +5,7 @@
 //! thread itself is in `worker`. Not here: what cameras and encoders do.
 
 mod control;
+mod controls;
 mod retry;
 mod stage;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::{
     tasks,
 };
 use control::Control;
+use controls::CameraControls;
 
 /// How long `Pipeline::stop` waits for the thread: a camera may be in a system call.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -109,6 +111,7 @@ fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandl
         hub: Hub::new(),
         state: watch::Sender::new(CameraState::Idle),
         now: Arc::clone(&parts.now),
+        controls: CameraControls::new(Arc::clone(&parts.source)),
         settings,
     });
     let worker = worker::Worker::new(Arc::clone(&shared), parts);
@@ -176,6 +179,7 @@ struct Shared {
     hub: Hub,
     state: watch::Sender<CameraState>,
     now: Arc<Now>,
+    controls: CameraControls,
 }
 
 impl Shared {

@@ -113,6 +113,7 @@ impl Worker {
         if self.reported.is_none() {
             shared.set_state(CameraState::Opening);
         }
+        shared.controls.apply(id);
         let mut camera = self
             .source
             .open(&shared.settings.wish)
