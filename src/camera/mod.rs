@@ -2,6 +2,7 @@
 //! Both are used from the camera's own pipeline thread (`pipeline.rs`) and may block for as long as they
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
+pub mod auto;
 pub mod controls;
 pub mod negotiate;
 pub mod orientation;
@@ -256,4 +257,22 @@ pub enum CameraError {
     BadFile { file: String, reason: String },
     #[error("camera {device}: {action} failed: {source}")]
     Io { device: String, action: &'static str, source: std::io::Error },
+}
+
+impl CameraError {
+    /// Whether it may be otherwise later, with nothing changed in the configuration: the camera is plugged in, or no
+    /// longer in use.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Busy { .. }
+            | Self::Lost { .. }
+            | Self::Stalled { .. }
+            | Self::Command { .. }
+            | Self::Io { .. } => true,
+            Self::Permission { .. } | Self::NotUsable { .. } | Self::Size { .. } | Self::BadFile { .. } => {
+                false
+            }
+        }
+    }
 }
