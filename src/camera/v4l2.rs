@@ -57,6 +57,10 @@ impl CameraSource for V4l2Source {
     fn describe(&self) -> String {
         self.path.display().to_string()
     }
+
+    fn control_node(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
+    }
 }
 
 struct V4l2Camera {

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod buffers;
+pub mod controls;
 pub mod fd;
 pub mod format;
 pub mod m2m;
