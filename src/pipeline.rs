@@ -22,7 +22,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use crate::hub::Received;
@@ -30,7 +29,7 @@ use crate::{
     camera::{CameraSource, PixelFormat, VideoFormat, Wish},
     clock,
     encode::{
-        Bitrate, EncodeError, EncodedFrame, Encoder, FrameKind, openh264::OpenH264, passthrough::Passthrough,
+        Bitrate, EncodeError, EncodedFrame, Encoder, Output, openh264::OpenH264, passthrough::Passthrough,
     },
     hub::{Cursor, Event, Hub},
     tasks,
@@ -223,14 +222,6 @@ struct Shared {
     controls: CameraControls,
 }
 
-/// A frame that an encoder has made.
-struct Made {
-    data: Bytes,
-    kind: FrameKind,
-    /// When the picture was taken.
-    captured: Instant,
-}
-
 impl Shared {
     fn control(&self) -> MutexGuard<'_, Control> {
         // Each change to it is a single assignment or counter, so it is usable after a panic elsewhere.
@@ -255,7 +246,7 @@ impl Shared {
         &self,
         control: &mut Control,
         origin: Origin,
-        made: Made,
+        made: Output,
         now: Instant,
     ) -> Option<(EncodedFrame, bool)> {
         let Slot { number, captured, first } = control.air.admit(origin, made.kind, made.captured, now)?;

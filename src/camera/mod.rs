@@ -2,6 +2,7 @@
 //! Both are used from the camera's own pipeline thread (`pipeline.rs`) and may block for as long as they
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
+pub mod auto;
 pub mod controls;
 pub mod negotiate;
 pub mod orientation;
@@ -127,6 +128,8 @@ pub struct Wish {
     pub rate: FrameRate,
     /// Whether the user named the size: then another one is refused, not taken.
     pub size: SizeWish,
+    /// For what the pictures are wanted.
+    pub accept: Accept,
 }
 
 /// Whether a size is the user's or a default.
@@ -136,6 +139,31 @@ pub enum SizeWish {
     Exact,
     /// A default; the nearest will do.
     Nearest,
+}
+
+/// Which of a camera's formats may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// All: H.264 that the camera makes where it meets the wish, else pictures to encode.
+    Any,
+    /// Pictures only: they shall be encoded here, or turned, or drawn on.
+    Pictures,
+    /// Only H.264 that the camera makes, to be handed on as it is.
+    H264,
+    /// This format alone.
+    Only(PixelFormat),
+}
+
+impl Accept {
+    /// Whether a format may be taken.
+    pub fn takes(self, pixel: PixelFormat) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Pictures => pixel != PixelFormat::H264,
+            Self::H264 => pixel == PixelFormat::H264,
+            Self::Only(only) => pixel == only,
+        }
+    }
 }
 
 /// One picture, borrowed from the camera: for V4L2 the bytes are the driver's own mapped buffer, which
@@ -229,4 +257,22 @@ pub enum CameraError {
     BadFile { file: String, reason: String },
     #[error("camera {device}: {action} failed: {source}")]
     Io { device: String, action: &'static str, source: std::io::Error },
+}
+
+impl CameraError {
+    /// Whether it may be otherwise later, with nothing changed in the configuration: the camera is plugged in, or no
+    /// longer in use.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Busy { .. }
+            | Self::Lost { .. }
+            | Self::Stalled { .. }
+            | Self::Command { .. }
+            | Self::Io { .. } => true,
+            Self::Permission { .. } | Self::NotUsable { .. } | Self::Size { .. } | Self::BadFile { .. } => {
+                false
+            }
+        }
+    }
 }

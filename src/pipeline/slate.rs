@@ -133,15 +133,14 @@ impl Slate {
         self.studio.insert(studio).make(order)
     }
 
-    fn publish(&mut self, Output { data, kind, .. }: Output, order: Order, now: Instant) {
+    fn publish(&mut self, made: Output, order: Order, now: Instant) {
         self.reported = None;
         let shared = &self.shared;
         let mut control = shared.control();
         if control.stopping || control.ended {
             return;
         }
-        let frame = super::Made { data, kind, captured: now };
-        let Some((frame, first)) = shared.admit(&mut control, Origin::Slate, frame, now) else {
+        let Some((frame, first)) = shared.admit(&mut control, Origin::Slate, made, now) else {
             // The camera came back meanwhile.
             return;
         };
@@ -217,11 +216,17 @@ impl Studio {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::SizeWish;
+    use crate::camera::{Accept, SizeWish};
 
     #[test]
     fn the_slate_has_the_cameras_size_and_no_more_than_full_hd() {
-        let wish = Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
+        let wish = Wish {
+            width: 1280,
+            height: 720,
+            rate: FrameRate::new(30),
+            size: SizeWish::Nearest,
+            accept: Accept::Any,
+        };
         let sized = |width, height| {
             let format = VideoFormat { width, height, ..wished(&wish) };
             let known = Stream { format, profile_level: [0x64, 0, 0x28] };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    CameraState, Control, Made, MakeEncoder, Parts, Shared, Timing,
+    CameraState, Control, MakeEncoder, Parts, Shared, Timing,
     air::{Origin, Stream},
     retry::Retry,
     stage::{Described, Stage},
@@ -187,11 +187,11 @@ impl Worker {
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
     fn publish(&mut self, output: Output, stage: &mut Stage) -> Option<FrameKind> {
         stage.failures = 0;
-        let Output { data, kind, captured } = output;
+        let kind = output.kind;
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
         let mut control = shared.control();
-        let (frame, _) = shared.admit(&mut control, Origin::Camera, Made { data, kind, captured }, now)?;
+        let (frame, _) = shared.admit(&mut control, Origin::Camera, output, now)?;
         if kind == FrameKind::Key {
             self.announce(&mut control, stage, Some(&frame));
         }
