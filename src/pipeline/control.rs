@@ -25,6 +25,8 @@ pub(super) struct Control {
     pub(super) bitrate: BitrateControl,
     pub(super) counters: PipelineStats,
     viewers: u64,
+    /// Those among them who do not turn pictures as a header extension says.
+    pub(super) rigid_viewers: u64,
     /// When the last viewer left.
     left: Option<Instant>,
     linger: Duration,
@@ -41,6 +43,7 @@ impl Control {
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
             viewers: 0,
+            rigid_viewers: 0,
             left: None,
             linger,
         }
