@@ -14,7 +14,7 @@ use std::{
 
 use crate::signal::mqtt::Secret;
 use crate::{
-    camera::{self, FrameRate, SizeWish, Wish, controls::Setting},
+    camera::{self, Accept, FrameRate, SizeWish, Wish, controls::Setting},
     cli::RunArgs,
     encode::Bitrate,
     signal::message::IceServer,
@@ -309,6 +309,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 height: size.height,
                 rate: FrameRate::new(fps),
                 size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
+                accept: Accept::Any,
             },
             bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
             controls: raw

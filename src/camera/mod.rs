@@ -124,6 +124,8 @@ pub struct Wish {
     pub rate: FrameRate,
     /// Whether the user named the size: then another one is refused, not taken.
     pub size: SizeWish,
+    /// For what the pictures are wanted.
+    pub accept: Accept,
 }
 
 /// Whether a size is the user's or a default.
@@ -133,6 +135,31 @@ pub enum SizeWish {
     Exact,
     /// A default; the nearest will do.
     Nearest,
+}
+
+/// Which of a camera's formats may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// All: H.264 that the camera makes where it meets the wish, else pictures to encode.
+    Any,
+    /// Pictures only: they shall be encoded here, or turned, or drawn on.
+    Pictures,
+    /// Only H.264 that the camera makes, to be handed on as it is.
+    H264,
+    /// This format alone.
+    Only(PixelFormat),
+}
+
+impl Accept {
+    /// Whether a format may be taken.
+    pub fn takes(self, pixel: PixelFormat) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Pictures => pixel != PixelFormat::H264,
+            Self::H264 => pixel == PixelFormat::H264,
+            Self::Only(only) => pixel == only,
+        }
+    }
 }
 
 /// One picture, borrowed from the camera: for V4L2 the bytes are the driver's own mapped buffer, which

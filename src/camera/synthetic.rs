@@ -148,9 +148,10 @@ impl Pictures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::Accept;
 
     fn wish(width: u32, height: u32, rate: FrameRate, size: SizeWish) -> Wish {
-        Wish { width, height, rate, size }
+        Wish { width, height, rate, size, accept: Accept::Any }
     }
 
     #[test]

@@ -39,20 +39,18 @@ const STALL: Duration = Duration::from_secs(2);
 pub struct V4l2Source {
     /// As the user named it; a link, as in `/dev/v4l/by-id`, finds a camera again under another number.
     pub path: PathBuf,
-    /// Takes this format alone; without one, the best of those that the device offers.
-    pub only: Option<PixelFormat>,
 }
 
 impl V4l2Source {
-    /// A device in the best of its formats.
+    /// The device at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), only: None }
+        Self { path: path.into() }
     }
 }
 
 impl CameraSource for V4l2Source {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
-        let opening = Opening { path: &self.path, only: self.only, name: self.describe() };
+        let opening = Opening { path: &self.path, name: self.describe() };
         Ok(Box::new(opening.open(wish)?))
     }
 
@@ -89,7 +87,7 @@ impl Camera for V4l2Camera {
             return self.nothing();
         }
         let Some(filled) = self.take()? else { return self.nothing() };
-        if filled.damaged || self.buffers.bytes().len() < self.format.frame_bytes().max(1) {
+        if filled.damaged || !is_whole(&self.format, self.buffers.bytes()) {
             tracing::debug!(device = %self.name, sequence = filled.sequence, "dropped a damaged picture");
             self.losses.passed_over();
             return self.nothing();
@@ -180,6 +178,23 @@ impl V4l2Camera {
     }
 }
 
+/// Whether the bytes can be a picture, as far as that is told without decoding.
+fn is_whole(format: &VideoFormat, data: &[u8]) -> bool {
+    /// How each JPEG picture begins (ITU-T T.81, B.2.1).
+    const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
+    match format.pixel {
+        PixelFormat::Mjpeg => data.starts_with(&START_OF_IMAGE),
+        PixelFormat::H264 => !data.is_empty(),
+        PixelFormat::Yuyv
+        | PixelFormat::Uyvy
+        | PixelFormat::Nv12
+        | PixelFormat::I420
+        | PixelFormat::Rgb24
+        | PixelFormat::Bgr24
+        | PixelFormat::Grey => data.len() >= format.frame_bytes(),
+    }
+}
+
 /// Frames that nobody will see, from the last delivered one on.
 #[derive(Debug, Default)]
 struct Losses {
@@ -220,10 +235,15 @@ fn captured(now: Instant, monotonic: Duration, stamp: Option<Duration>) -> Insta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::{FrameRate, SizeWish};
+    use crate::camera::{Accept, FrameRate, SizeWish};
 
-    const NEAREST: Wish =
-        Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
+    const NEAREST: Wish = Wish {
+        width: 1280,
+        height: 720,
+        rate: FrameRate::new(30),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    };
 
     fn refusal(path: &str) -> String {
         match V4l2Source::new(path).open(&NEAREST) {
@@ -249,6 +269,19 @@ mod tests {
             "{zero}"
         );
         assert!(folder.contains("it is a directory"), "{folder}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_picture_is_not_whole() {
+        let format = |pixel| VideoFormat { pixel, width: 4, height: 2, stride: 6, rate: FrameRate::new(30) };
+        let whole = |pixel, data: &[u8]| is_whole(&format(pixel), data);
+        assert!(whole(PixelFormat::Grey, &[0; 12]) && !whole(PixelFormat::Grey, &[0; 11]));
+        assert!(whole(PixelFormat::Nv12, &[0; 18]) && !whole(PixelFormat::Nv12, &[0; 17]));
+        assert!(whole(PixelFormat::Mjpeg, &[0xff, 0xd8, 0xff]));
+        for data in [&[][..], &[0xff], &[0, 0, 0, 0], &[0xd8, 0xff, 0xff, 0xd8]] {
+            assert!(!whole(PixelFormat::Mjpeg, data), "{data:?}");
+        }
+        assert!(whole(PixelFormat::H264, &[0]) && !whole(PixelFormat::H264, &[]));
     }
 
     #[test]

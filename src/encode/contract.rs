@@ -18,7 +18,7 @@ use super::{
     range::full_luma,
 };
 use crate::{
-    camera::{CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, synthetic},
+    camera::{Accept, CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, synthetic},
     clock,
 };
 
@@ -316,7 +316,13 @@ fn bitrate_follows_down_and_up() {
 
 #[test]
 fn synthetic_camera_can_be_encoded() {
-    let wish = Wish { width: 320, height: 240, rate: FrameRate::new(60), size: SizeWish::Exact };
+    let wish = Wish {
+        width: 320,
+        height: 240,
+        rate: FrameRate::new(60),
+        size: SizeWish::Exact,
+        accept: Accept::Any,
+    };
     let mut camera = synthetic::SyntheticSource.open(&wish).unwrap();
     let mut encoder = OpenH264::new(camera.format(), Bitrate(500_000)).unwrap();
     let picture = camera.next_frame(Duration::from_secs(5)).unwrap().unwrap();

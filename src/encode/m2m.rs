@@ -15,7 +15,7 @@ use std::{collections::VecDeque, path::Path, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Bitrate, EncodeError, Encoded, Encoder, FrameKind, Output, Request};
+use super::{Bitrate, Damage, EncodeError, Encoded, Encoder, FrameKind, Output, Request};
 use crate::{
     camera::{Frame, VideoFormat, negotiate::FourCc},
     clock,
@@ -144,7 +144,7 @@ impl Encoder for M2mEncoder {
     fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Output>, EncodeError> {
         let (got, need) = (frame.data.len(), self.format.frame_bytes());
         if got < need.max(1) {
-            return Err(EncodeError::ShortFrame { got, need, format: self.format });
+            return Err(EncodeError::Damaged(Damage::Short { got, need }));
         }
         self.collect()?;
         let wanted = request == Request::Key || !self.tail.whole;

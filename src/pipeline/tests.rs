@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::{
-    camera::{Camera, CameraError, Frame, FrameRate, SizeWish},
+    camera::{Accept, Camera, CameraError, Frame, FrameRate, SizeWish},
     encode::{EncodedFrame, FrameKind, Output, Request},
 };
 
@@ -150,7 +150,13 @@ impl Rig {
         let settings = CameraSettings {
             id: "test".into(),
             name: "Test".into(),
-            wish: Wish { width: 64, height: 48, rate: FrameRate::new(30), size: SizeWish::Nearest },
+            wish: Wish {
+                width: 64,
+                height: 48,
+                rate: FrameRate::new(30),
+                size: SizeWish::Nearest,
+                accept: Accept::Any,
+            },
             bitrate: Bitrate(500_000),
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
@@ -527,7 +533,13 @@ async fn synthetic_camera_runs_through_the_real_parts() {
     let settings = CameraSettings {
         id: "synthetic".into(),
         name: "Synthetic".into(),
-        wish: Wish { width: 160, height: 96, rate: FrameRate::new(60), size: SizeWish::Exact },
+        wish: Wish {
+            width: 160,
+            height: 96,
+            rate: FrameRate::new(60),
+            size: SizeWish::Exact,
+            accept: Accept::Any,
+        },
         bitrate: Bitrate(300_000),
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
@@ -552,7 +564,13 @@ async fn measure_ten_seconds() {
     let settings = CameraSettings {
         id: "synthetic".into(),
         name: "Synthetic".into(),
-        wish: Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Exact },
+        wish: Wish {
+            width: 1280,
+            height: 720,
+            rate: FrameRate::new(30),
+            size: SizeWish::Exact,
+            accept: Accept::Any,
+        },
         bitrate: Bitrate(1_500_000),
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();

@@ -5,6 +5,7 @@
 mod bars;
 #[path = "../it/camera/contract.rs"]
 mod contract;
+mod formats;
 mod multiplanar;
 mod webcam;
 
@@ -17,13 +18,15 @@ use std::{
 };
 
 use contract::next;
-use pinhole::camera::{Camera, CameraError, CameraSource, FrameRate, SizeWish, Wish, v4l2::V4l2Source};
+use pinhole::camera::{
+    Accept, Camera, CameraError, CameraSource, FrameRate, SizeWish, Wish, v4l2::V4l2Source,
+};
 
 const DEVICE: &str = "/dev/video0";
 const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
 
 fn wish(width: u32, height: u32, rate: u32) -> Wish {
-    Wish { width, height, rate: FrameRate::new(rate), size: SizeWish::Exact }
+    Wish { width, height, rate: FrameRate::new(rate), size: SizeWish::Exact, accept: Accept::Any }
 }
 
 fn open(wish: &Wish) -> Box<dyn Camera> {

@@ -10,16 +10,16 @@ use std::{
 
 use pinhole::{
     camera::{
-        CameraError, FrameRate, PixelFormat, Wish,
+        CameraError, Wish,
         v4l2::{Found, V4l2Source, capture_devices},
     },
     clock,
 };
 
 use crate::{
-    DEVICE, DRIVER, assert_shares_its_buffers, bars,
+    DEVICE, DRIVER, assert_shares_its_buffers,
     contract::{DEFAULT_WISH, check, next},
-    control, failure, open, refusal, wish,
+    control, failure, formats, open, refusal, wish,
 };
 
 #[test]
@@ -30,16 +30,8 @@ fn the_device_is_found() {
 
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test webcam"]
-fn each_format_keeps_the_contract_and_shows_the_bars() {
-    control("test_pattern=0");
-    control("osd_text_mode=2");
-    for pixel in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
-        let source = V4l2Source { path: DEVICE.into(), only: Some(pixel) };
-        let (format, picture) = check(&source, &wish(640, 480, 25), 5);
-        assert_eq!((format.pixel, format.width, format.height), (pixel, 640, 480));
-        assert_eq!(format.rate, FrameRate::new(25));
-        bars::assert_bars(&format, &picture.data);
-    }
+fn each_format_shows_the_bars_or_is_refused() {
+    formats::assert_each_is_shown_or_refused();
 }
 
 #[test]
@@ -140,6 +132,27 @@ fn a_damaged_buffer_is_dropped_and_counted() {
     control("inject_v4l2_buf_flag_error=1");
     let skipped: u32 = (0..10).map(|_| next(camera.as_mut()).unwrap().skipped).sum();
     assert!(skipped >= 1);
+}
+
+#[test]
+#[ignore = "needs vivid: run by tests/vm/test webcam"]
+fn a_driver_that_refuses_a_buffer_can_be_opened_again() {
+    let mut camera = open(&wish(320, 180, 30));
+    next(camera.as_mut()).unwrap();
+    control("inject_vidioc_qbuf_error=1");
+    let error = failure(camera.as_mut());
+    assert!(matches!(error, CameraError::Io { action: "capturing", .. }), "{error}");
+    drop(camera);
+    next(open(&wish(320, 180, 30)).as_mut()).unwrap();
+}
+
+#[test]
+#[ignore = "needs vivid: run by tests/vm/test webcam"]
+fn a_driver_that_refuses_to_start_says_so_and_can_be_opened_again() {
+    control("inject_vidioc_streamon_error=1");
+    let error = refusal(&wish(320, 180, 30));
+    assert!(matches!(error, CameraError::Io { action: "starting the stream", .. }), "{error}");
+    next(open(&wish(320, 180, 30)).as_mut()).unwrap();
 }
 
 #[test]

@@ -6,24 +6,18 @@ use v4l::{Device, Fraction, frameinterval::FrameIntervalEnum, framesize::FrameSi
 
 use crate::{
     camera::{
-        FrameRate, PixelFormat, Wish,
+        FrameRate, Wish,
         negotiate::{self, FourCc, Offer, OfferedSize, RateRange, SizeRange},
     },
     sys::format::{self, Api},
 };
 
-/// All of the device's formats; sizes and rates of those that can be used, and of one alone if that is asked for.
-pub(super) fn all(
-    device: &Device,
-    api: Api,
-    wish: &Wish,
-    only: Option<PixelFormat>,
-) -> io::Result<Vec<Offer>> {
+/// All of the device's formats; sizes and rates only of those that may be taken.
+pub(super) fn all(device: &Device, api: Api, wish: &Wish) -> io::Result<Vec<Offer>> {
     let codes = format::formats(device, api)?;
     let offer = |code| {
         let fourcc = FourCc(code);
-        let usable =
-            negotiate::pixel_format(fourcc).is_some_and(|pixel| only.is_none_or(|only| only == pixel));
+        let usable = negotiate::pixel_format(fourcc).is_some_and(|pixel| wish.accept.takes(pixel));
         let ranges = if usable { size_ranges(device, fourcc) } else { Vec::new() };
         let sizes = ranges.into_iter().map(|range| {
             let near = range.nearest(wish);

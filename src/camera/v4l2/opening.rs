@@ -8,7 +8,7 @@ use v4l::Device;
 use super::{BUFFERS, V4l2Camera, offers};
 use crate::{
     camera::{
-        CameraError, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish,
+        CameraError, FrameRate, SizeWish, VideoFormat, Wish,
         devices::{self, capture_devices},
         negotiate::{self, Choice, FourCc},
     },
@@ -22,14 +22,13 @@ use crate::{
 /// What is opened, and as what it is named.
 pub(super) struct Opening<'a> {
     pub(super) path: &'a Path,
-    pub(super) only: Option<PixelFormat>,
     pub(super) name: String,
 }
 
 impl Opening<'_> {
     pub(super) fn open(self, wish: &Wish) -> Result<V4l2Camera, CameraError> {
         let (device, api) = self.open_device()?;
-        let offers = offers::all(&device, api, wish, self.only);
+        let offers = offers::all(&device, api, wish);
         let offers = offers.map_err(|error| self.error("asking for its formats", error))?;
         let choice = negotiate::choose(&self.name, &offers, wish)?;
         let mut format = self.set_format(&device, api, &choice, wish)?;

@@ -243,6 +243,6 @@ fn short_frames_do_not_reach_the_device() {
     let mut rig = Rig::new();
     let frame = Frame { data: &[0; 17], captured: rig.start, dmabuf: None, skipped: 0 };
     let error = rig.encoder.encode(&frame, Request::Key).unwrap_err();
-    assert!(matches!(error, EncodeError::ShortFrame { got: 17, need: 4608, .. }), "{error}");
+    assert!(matches!(error, EncodeError::Damaged(Damage::Short { got: 17, need: 4608 })), "{error}");
     assert_eq!(rig.next(Request::Any), Some((0, FrameKind::Key)));
 }
