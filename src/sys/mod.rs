@@ -8,6 +8,7 @@ pub mod format;
 pub mod openh264;
 pub mod process;
 pub mod time;
+pub mod timings;
 pub mod video;
 
 mod ioctl;
