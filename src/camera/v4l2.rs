@@ -3,6 +3,7 @@
 //! pipeline thread. Not here: from a path to a streaming device (`opening`), which format to take (`negotiate`), what
 //! `/dev` and `/proc` tell (`devices`).
 
+mod cable;
 mod offers;
 mod opening;
 
@@ -24,6 +25,7 @@ use crate::{
         time, video,
     },
 };
+use cable::{Cable, Trouble};
 use opening::Opening;
 
 pub use super::devices::{Found, capture_devices};
@@ -67,6 +69,8 @@ struct V4l2Camera {
     name: String,
     buffers: CaptureBuffers,
     device: Device,
+    /// Of a grabber; a camera has none.
+    cable: Option<Cable>,
     format: VideoFormat,
     losses: Losses,
     last_picture: Instant,
@@ -83,6 +87,7 @@ impl Camera for V4l2Camera {
 
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError> {
         self.buffers.release().map_err(|error| self.failed(error))?;
+        self.look_at_cable()?;
         if !self.buffers.wait(wait).map_err(|error| self.failed(error))? {
             return self.nothing();
         }
@@ -119,11 +124,18 @@ impl Camera for V4l2Camera {
 }
 
 impl V4l2Camera {
-    fn new(name: String, device: Device, buffers: CaptureBuffers, format: VideoFormat) -> Self {
+    fn new(
+        name: String,
+        device: Device,
+        cable: Option<Cable>,
+        buffers: CaptureBuffers,
+        format: VideoFormat,
+    ) -> Self {
         Self {
             name,
             buffers,
             device,
+            cable,
             format,
             losses: Losses::default(),
             last_picture: clock::now(),
@@ -139,6 +151,18 @@ impl V4l2Camera {
         let unit = self.assembler.whole(self.buffers.bytes());
         self.unit = unit.filter(|unit| unbroken || unit.kind == FrameKind::Key);
         self.unit.is_some()
+    }
+
+    /// An error where another signal comes in by now, or none any more.
+    fn look_at_cable(&mut self) -> Result<(), CameraError> {
+        let Some(cable) = &mut self.cable else { return Ok(()) };
+        let device = || self.name.clone();
+        match cable.has_changed(&self.device, clock::now()) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(CameraError::SignalChanged { device: device() }),
+            Err(Trouble::NoSignal(reason)) => Err(CameraError::NoSignal { device: device(), reason }),
+            Err(Trouble::Io(error)) => Err(self.failed(error)),
+        }
     }
 
     /// Takes the newest filled buffer; of H.264 the next.

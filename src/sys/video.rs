@@ -63,7 +63,7 @@ pub fn close_on_exec(device: &Device) -> io::Result<()> {
 }
 
 /// Drivers fill in names as C strings, cut where the field ends, be it within a character.
-fn text(field: &[u8]) -> String {
+pub(super) fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).trim().to_owned()
 }
