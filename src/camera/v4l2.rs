@@ -6,6 +6,7 @@
 mod cable;
 mod offers;
 mod opening;
+mod survey;
 
 use std::{
     io,
@@ -29,6 +30,7 @@ use cable::{Cable, Trouble};
 use opening::Opening;
 
 pub use super::devices::{Found, capture_devices};
+pub use survey::{Content, Survey, survey};
 
 /// One to encode from, one that is being filled, two to wait.
 const BUFFERS: u32 = 4;
