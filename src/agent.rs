@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  thread  cam-ID          one for each camera: capture + encode; parked while nobody watches
+//!  thread  slate-ID        one for each camera: shows why, while someone watches and there is no picture
 //!     │ hub: a ring of encoded frames; a viewer that falls behind skips to the next key frame
 //!     ▼
 //!  tasks   session         two for each viewer (what it asks; hub → RTP), and those of the WebRTC crate
@@ -115,7 +116,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         let _ = commands.send(Command::EndSessions { done }).await;
         let _ = sessions_ended.await;
     }
-    tokio::task::block_in_place(|| pipelines.into_iter().for_each(Pipeline::stop));
+    tokio::task::block_in_place(|| Pipeline::stop_all(pipelines));
     if failed.is_none() {
         let _ = commands.send(Command::Stop).await;
         let _ = exchange.await;
@@ -136,19 +137,20 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
 }
 
 /// The configured camera, opened once for a moment where that disturbs nobody: a wrong path or size is told at the
-/// start and not to the first viewer.
+/// start and not to the first viewer. One that is absent, in use or does not work just now may be there later: viewers
+/// see a slate until then.
 fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
-    let spec = match &camera.source {
-        Source::Named(spec) => spec.clone(),
-        Source::Auto => match camera::v4l2::capture_devices().into_iter().next() {
-            Some(found) => Spec::Device(found.path),
-            None => Spec::Synthetic,
-        },
+    let source = match &camera.source {
+        Source::Named(spec) => spec.clone().source(),
+        Source::Auto => camera::auto::source(),
     };
-    let opens_at_start = matches!(spec, Spec::Device(_) | Spec::Replay(_));
-    let source = spec.source();
-    if opens_at_start {
-        source.open(&camera.wish)?;
+    // A command is not run only to see whether it runs.
+    let opens_at_start = !matches!(camera.source, Source::Named(Spec::Process(_)));
+    if opens_at_start && let Err(error) = source.open(&camera.wish) {
+        if !error.may_pass() {
+            return Err(error.into());
+        }
+        tracing::warn!(camera = %camera.id, "{error}; it is tried again while someone watches");
     }
     check_controls(camera, source.as_ref())?;
     Ok(source)

@@ -2,8 +2,10 @@
 //! Both are used from the camera's own pipeline thread (`pipeline.rs`) and may block for as long as they
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
+pub mod auto;
 pub mod controls;
 pub mod negotiate;
+pub mod orientation;
 pub mod process;
 pub mod replay;
 pub mod synthetic;
@@ -23,6 +25,8 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
+
+use orientation::Orientation;
 
 /// How a frame's bytes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -189,6 +193,12 @@ pub trait Camera: Send {
     /// The camera can no longer be used: close it, and perhaps open it again.
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError>;
 
+    /// Asks the camera to turn its pictures by itself, and gives what it does of that: nothing, for one that cannot.
+    /// Called once, before the first frame.
+    fn turn(&mut self, _wanted: Orientation) -> Orientation {
+        Orientation::UPRIGHT
+    }
+
     /// Asks a camera that encodes by itself for a key frame. Others, and those that cannot, do nothing.
     fn request_key_frame(&mut self) {}
 }
@@ -253,4 +263,24 @@ pub enum CameraError {
     BadFile { file: String, reason: String },
     #[error("camera {device}: {action} failed: {source}")]
     Io { device: String, action: &'static str, source: std::io::Error },
+}
+
+impl CameraError {
+    /// Whether it may be otherwise later, with nothing changed in the configuration: the camera is plugged in, or no
+    /// longer in use.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Busy { .. }
+            | Self::Lost { .. }
+            | Self::Stalled { .. }
+            | Self::NoSignal { .. }
+            | Self::SignalChanged { .. }
+            | Self::Command { .. }
+            | Self::Io { .. } => true,
+            Self::Permission { .. } | Self::NotUsable { .. } | Self::Size { .. } | Self::BadFile { .. } => {
+                false
+            }
+        }
+    }
 }

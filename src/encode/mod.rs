@@ -8,6 +8,7 @@ pub mod keyframe;
 pub mod level;
 pub mod m2m;
 pub mod openh264;
+pub mod orient;
 pub mod passthrough;
 pub mod planes;
 

@@ -4,6 +4,8 @@ use super::{CameraRow, Devices, EncoderRow, FormatRow, SizeRow};
 
 /// Columns of a line at most, where there is a place to break it.
 const WIDTH: usize = 100;
+/// So many formats that are not used are named.
+const MANY: usize = 8;
 /// Below the labels.
 const INDENT: usize = 12;
 
@@ -32,8 +34,17 @@ fn camera(row: &CameraRow) -> String {
     if let Some(used) = &row.used {
         text += &labelled("in use", used);
     }
-    for row in row.formats.iter().filter(|row| row.usable) {
-        text += &labelled(&row.fourcc, &sizes(&row.sizes));
+    for (codes, sizes) in formats(&row.formats) {
+        // A line of their own for several, or they would move the sizes.
+        let mut label = codes[0];
+        if codes.len() > 1 {
+            text += &labelled("formats", &codes.join(", "));
+            label = "";
+        }
+        for line in sizes {
+            text += &labelled(label, &line);
+            label = "";
+        }
     }
     let unused: Vec<&str> = row
         .formats
@@ -41,8 +52,12 @@ fn camera(row: &CameraRow) -> String {
         .filter(|row| !row.usable)
         .map(|FormatRow { fourcc, .. }| fourcc.as_str())
         .collect();
+    let more = match unused.len().saturating_sub(MANY) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     if !unused.is_empty() {
-        text += &labelled("not used", &unused.join(", "));
+        text += &labelled("not used", &format!("{}{more}", unused[..unused.len().min(MANY)].join(", ")));
     }
     if let Some(choice) = &row.choice {
         text += &labelled("chosen", &choice.why);
@@ -62,8 +77,21 @@ fn encoder(row: &EncoderRow) -> String {
     }
 }
 
+/// Formats that can be used, those of the same sizes and rates together, with a line for each of their rates.
+fn formats(rows: &[FormatRow]) -> Vec<(Vec<&str>, Vec<String>)> {
+    let mut groups: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.usable) {
+        let lines = sizes(&row.sizes);
+        match groups.last_mut() {
+            Some((codes, same)) if *same == lines => codes.push(&row.fourcc),
+            _ => groups.push((vec![&row.fourcc], lines)),
+        }
+    }
+    groups
+}
+
 /// Sizes that have the same rates together.
-fn sizes(sizes: &[SizeRow]) -> String {
+fn sizes(sizes: &[SizeRow]) -> Vec<String> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for size in sizes {
         let (rates, size) = (rates(&size.rates), range(size));
@@ -73,7 +101,7 @@ fn sizes(sizes: &[SizeRow]) -> String {
         }
     }
     let group = |(rates, sizes): &(String, Vec<String>)| format!("{}{rates}", sizes.join(", "));
-    groups.iter().map(group).collect::<Vec<_>>().join("; ")
+    groups.iter().map(group).collect()
 }
 
 fn range(size: &SizeRow) -> String {
@@ -153,6 +181,7 @@ mod tests {
         let formats = vec![
             format("MJPG", vec![size(1280, 720, &[30.0, 15.0]), size(640, 480, &[30.0, 15.0])]),
             format("YUYV", vec![size(640, 480, &[30.0, 24.0, 15.0, 7.5]), size(1280, 720, &[10.0])]),
+            format("UYVY", vec![size(640, 480, &[30.0, 24.0, 15.0, 7.5]), size(1280, 720, &[10.0])]),
             format("NV12", vec![range]),
             format("Y16", Vec::new()),
         ];
@@ -179,7 +208,9 @@ Cameras
                 /dev/v4l/by-path/usb-1
     in use      by ffmpeg (pid 7)
     MJPG        1280x720, 640x480 at 30, 15 fps
-    YUYV        640x480 at 7.5 to 30 fps; 1280x720 at 10 fps
+    formats     YUYV, UYVY
+                640x480 at 7.5 to 30 fps
+                1280x720 at 10 fps
     NV12        32x32 to 640x480 in steps of 2x2 at 1 to 60 fps
     not used    Y16
     chosen      MJPG 1280x720 at 30 fps, as asked
