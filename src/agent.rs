@@ -141,7 +141,7 @@ fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
             None => Spec::Synthetic,
         },
     };
-    let opens_at_start = matches!(spec, Spec::Device(_) | Spec::Replay(_));
+    let opens_at_start = matches!(spec, Spec::Device(_) | Spec::Card(_) | Spec::Replay(_));
     let source = spec.source();
     if opens_at_start {
         source.open(&camera.wish)?;

@@ -10,6 +10,7 @@ pub mod v4l2;
 
 mod child;
 mod devices;
+mod identity;
 mod mailbox;
 mod pipe;
 mod spec;
