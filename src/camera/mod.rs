@@ -13,6 +13,7 @@ pub mod v4l2;
 
 mod child;
 mod devices;
+mod identity;
 mod mailbox;
 mod pipe;
 mod spec;

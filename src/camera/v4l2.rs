@@ -1,9 +1,10 @@
 //! A V4L2 capture device (a webcam, a capture card, the kernel's test driver), its buffers mapped, none copied.
 //! The newest filled buffer is given out and goes back to the driver at the next call. Used on the camera's
-//! pipeline thread. Not here: from a path to a streaming device (`opening`), which format to take (`negotiate`), what
+//! pipeline thread. Not here: which path (`finder`), from there to a streaming device (`opening`), which format to take (`negotiate`), what
 //! `/dev` and `/proc` tell (`devices`).
 
 mod cable;
+mod finder;
 mod offers;
 mod opening;
 mod survey;
@@ -27,6 +28,7 @@ use crate::{
     },
 };
 use cable::{Cable, Trouble};
+use finder::{Finder, Named};
 use opening::Opening;
 
 pub use super::devices::{Found, capture_devices};
@@ -38,32 +40,40 @@ const BUFFERS: u32 = 4;
 /// How long a device may give no picture before it counts as stalled.
 const STALL: Duration = Duration::from_secs(2);
 
-/// Opens one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Opens one device, and the same again whatever number it has by then.
+#[derive(Debug)]
 pub struct V4l2Source {
-    /// As the user named it; a link, as in `/dev/v4l/by-id`, finds a camera again under another number.
-    pub path: PathBuf,
+    finder: Finder,
 }
 
 impl V4l2Source {
     /// The device at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { finder: Finder::new(Named::Path(path.into())) }
+    }
+
+    /// The device whose card has this name, in capitals or not.
+    pub fn card(name: impl Into<String>) -> Self {
+        Self { finder: Finder::new(Named::Card(name.into())) }
     }
 }
 
 impl CameraSource for V4l2Source {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
-        let opening = Opening { path: &self.path, name: self.describe() };
-        Ok(Box::new(opening.open(wish)?))
+        let path = self.finder.find()?;
+        let opening = Opening { path: &path, name: self.describe() };
+        let camera = opening.open(wish)?;
+        self.finder.opened(&path);
+        Ok(Box::new(camera))
     }
 
     fn describe(&self) -> String {
-        self.path.display().to_string()
+        self.finder.describe()
     }
 
     fn control_node(&self) -> Option<PathBuf> {
-        Some(self.path.clone())
+        // Of one that is absent, what it is called: nothing can be opened there, and the refusal names it.
+        Some(self.finder.find().unwrap_or_else(|_| self.describe().into()))
     }
 }
 

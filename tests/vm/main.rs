@@ -8,6 +8,7 @@ mod contract;
 mod formats;
 mod hdmi;
 mod multiplanar;
+mod renumbered;
 mod webcam;
 
 use std::{
