@@ -11,6 +11,7 @@ pub mod openh264;
 pub mod orient;
 pub mod passthrough;
 pub mod planes;
+pub mod still;
 
 mod range;
 

@@ -151,6 +151,7 @@ impl Worker {
             control.air.opened(stage.format.rate.interval());
             self.announce(&mut control, &stage, None);
         }
+        shared.stills.opened();
         let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
         while shared.control().keeps_open(shared.now()) {
             let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
@@ -160,6 +161,7 @@ impl Worker {
                 continue;
             };
             silence.broken(now);
+            shared.stills.offer(&stage.format, frame.data, now);
             let (request, bitrate) = shared.control().captured(frame.skipped, now);
             let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
             // Only now, with the frame given back, can the camera say whether this was the first of another format.
