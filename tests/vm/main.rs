@@ -7,7 +7,9 @@ mod bars;
 mod contract;
 mod formats;
 mod hdmi;
+mod loopback;
 mod multiplanar;
+mod pair;
 mod renumbered;
 mod webcam;
 
