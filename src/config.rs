@@ -164,6 +164,17 @@ pub enum ConfigError {
     NoState,
 }
 
+/// What is asked of a camera of which nothing is said.
+pub const fn default_wish() -> Wish {
+    Wish {
+        width: DEFAULT_SIZE.width,
+        height: DEFAULT_SIZE.height,
+        rate: FrameRate::new(DEFAULT_FPS),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    }
+}
+
 impl Config {
     /// Reads the file that the flags (or `PINHOLE_CONFIG`) name, and lays environment and flags over it.
     ///

@@ -2,7 +2,10 @@
 //! under another number. Where there is none when the agent starts, the synthetic picture. Not here: which devices
 //! there are (`devices`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::{
     Camera, CameraError, CameraSource, Wish, synthetic,
@@ -34,6 +37,10 @@ impl CameraSource for AutoSource {
 
     fn describe(&self) -> String {
         self.last().path.display().to_string()
+    }
+
+    fn control_node(&self) -> Option<PathBuf> {
+        Some(choose(&self.last(), capture_devices()).path)
     }
 }
 

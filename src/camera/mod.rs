@@ -275,6 +275,8 @@ impl CameraError {
             | Self::Busy { .. }
             | Self::Lost { .. }
             | Self::Stalled { .. }
+            | Self::NoSignal { .. }
+            | Self::SignalChanged { .. }
             | Self::Command { .. }
             | Self::Io { .. } => true,
             Self::Permission { .. } | Self::NotUsable { .. } | Self::Size { .. } | Self::BadFile { .. } => {
