@@ -7,6 +7,7 @@
 
 mod air;
 mod control;
+mod controls;
 mod retry;
 mod slate;
 mod stage;
@@ -21,7 +22,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 pub use crate::hub::Received;
@@ -29,13 +29,14 @@ use crate::{
     camera::{CameraSource, PixelFormat, VideoFormat, Wish},
     clock,
     encode::{
-        Bitrate, EncodeError, EncodedFrame, Encoder, FrameKind, openh264::OpenH264, passthrough::Passthrough,
+        Bitrate, EncodeError, EncodedFrame, Encoder, Output, openh264::OpenH264, passthrough::Passthrough,
     },
     hub::{Cursor, Event, Hub},
     tasks,
 };
 use air::{Origin, Slot};
 use control::Control;
+use controls::CameraControls;
 use slate::Slate;
 use worker::Worker;
 
@@ -143,6 +144,7 @@ fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandl
         state: watch::Sender::new(CameraState::Idle),
         notice: watch::Sender::new(None),
         now: Arc::clone(&parts.now),
+        controls: CameraControls::new(Arc::clone(&parts.source)),
         settings,
     });
     let slate = Slate::new(Arc::clone(&shared), parts.timing);
@@ -217,14 +219,7 @@ struct Shared {
     state: watch::Sender<CameraState>,
     notice: watch::Sender<Option<Notice>>,
     now: Arc<Now>,
-}
-
-/// A frame that an encoder has made.
-struct Made {
-    data: Bytes,
-    kind: FrameKind,
-    /// When the picture was taken.
-    captured: Instant,
+    controls: CameraControls,
 }
 
 impl Shared {
@@ -251,7 +246,7 @@ impl Shared {
         &self,
         control: &mut Control,
         origin: Origin,
-        made: Made,
+        made: Output,
         now: Instant,
     ) -> Option<(EncodedFrame, bool)> {
         let Slot { number, captured, first } = control.air.admit(origin, made.kind, made.captured, now)?;

@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use v4l::{Device, video::Capture};
+use v4l::Device;
 
 use super::negotiate::{self, FourCc};
-use crate::sys::video;
+use crate::sys::{format, video};
 
 /// A video node that can capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,8 @@ pub(super) fn remedy_for_missing() -> String {
     format!("there is {}; choose one with --camera", list.join(", "))
 }
 
-fn video_nodes() -> Vec<PathBuf> {
+/// All of `/dev/videoN`, by number.
+pub(crate) fn video_nodes() -> Vec<PathBuf> {
     let number = |entry: fs::DirEntry| {
         let name = entry.file_name();
         name.to_str()?.strip_prefix("video")?.parse::<u32>().ok()
@@ -82,11 +83,12 @@ fn look_at(path: PathBuf) -> Option<(Found, bool)> {
             return None;
         }
     };
-    if !(capability.captures() && capability.streams()) || PROCESSORS.contains(&capability.driver.as_str()) {
+    let api = capability.capture_api().filter(|_| capability.streams())?;
+    if PROCESSORS.contains(&capability.driver.as_str()) {
         return None;
     }
-    let formats = device.enum_formats().unwrap_or_default();
-    let usable = formats.iter().any(|format| negotiate::pixel_format(FourCc(format.fourcc.repr)).is_some());
+    let formats = format::formats(&device, api).unwrap_or_default();
+    let usable = formats.into_iter().any(|code| negotiate::pixel_format(FourCc(code)).is_some());
     Some((Found { path, card: capability.card }, usable))
 }
 

@@ -3,7 +3,9 @@
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
 pub mod auto;
+pub mod controls;
 pub mod negotiate;
+pub mod orientation;
 pub mod process;
 pub mod replay;
 pub mod synthetic;
@@ -15,9 +17,16 @@ mod mailbox;
 mod pipe;
 mod spec;
 
+pub(crate) use devices::video_nodes;
 pub use spec::{Spec, parse};
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::BorrowedFd,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use orientation::Orientation;
 
 /// How a frame's bytes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +128,8 @@ pub struct Wish {
     pub rate: FrameRate,
     /// Whether the user named the size: then another one is refused, not taken.
     pub size: SizeWish,
+    /// For what the pictures are wanted.
+    pub accept: Accept,
 }
 
 /// Whether a size is the user's or a default.
@@ -130,6 +141,31 @@ pub enum SizeWish {
     Nearest,
 }
 
+/// Which of a camera's formats may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// All: H.264 that the camera makes where it meets the wish, else pictures to encode.
+    Any,
+    /// Pictures only: they shall be encoded here, or turned, or drawn on.
+    Pictures,
+    /// Only H.264 that the camera makes, to be handed on as it is.
+    H264,
+    /// This format alone.
+    Only(PixelFormat),
+}
+
+impl Accept {
+    /// Whether a format may be taken.
+    pub fn takes(self, pixel: PixelFormat) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Pictures => pixel != PixelFormat::H264,
+            Self::H264 => pixel == PixelFormat::H264,
+            Self::Only(only) => pixel == only,
+        }
+    }
+}
+
 /// One picture, borrowed from the camera: for V4L2 the bytes are the driver's own mapped buffer, which
 /// goes back to the driver at the next call.
 #[derive(Debug)]
@@ -137,6 +173,9 @@ pub struct Frame<'a> {
     pub data: &'a [u8],
     /// When the picture was taken, or the nearest to it that the source knows.
     pub captured: Instant,
+    /// The driver's buffer in which `data` lies, from its first byte on, for an encoder's driver that can read it
+    /// there; where neither side is one, none. Valid as long as the frame.
+    pub dmabuf: Option<BorrowedFd<'a>>,
     /// Frames lost before this one since the last was delivered: older ones skipped because a newer was
     /// there, and gaps in the driver's count.
     pub skipped: u32,
@@ -154,6 +193,12 @@ pub trait Camera: Send {
     /// The camera can no longer be used: close it, and perhaps open it again.
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError>;
 
+    /// Asks the camera to turn its pictures by itself, and gives what it does of that: nothing, for one that cannot.
+    /// Called once, before the first frame.
+    fn turn(&mut self, _wanted: Orientation) -> Orientation {
+        Orientation::UPRIGHT
+    }
+
     /// Asks a camera that encodes by itself for a key frame. Others, and those that cannot, do nothing.
     fn request_key_frame(&mut self) {}
 }
@@ -166,6 +211,11 @@ pub trait CameraSource: Send + Sync {
 
     /// What a person calls it, for logs: a device path, a command, `synthetic`.
     fn describe(&self) -> String;
+
+    /// The V4L2 node whose controls are this camera's; `None` where it has none.
+    fn control_node(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Why a camera cannot be opened or has stopped. Each message names the thing, the reason, the remedy.

@@ -200,7 +200,12 @@ impl Camera for RawCamera {
         if !done.is_empty() {
             self.running.mailbox.with(|slot| slot.give_back(done));
         }
-        Ok(Some(Frame { data: &self.current, captured: picture.captured, skipped: picture.skipped }))
+        Ok(Some(Frame {
+            data: &self.current,
+            captured: picture.captured,
+            dmabuf: None,
+            skipped: picture.skipped,
+        }))
     }
 }
 
@@ -226,7 +231,12 @@ impl Camera for H264Camera {
             check_size(&self.running.command, &self.format, &self.wish)?;
         }
         let unit = self.current.insert(picture.content);
-        Ok(Some(Frame { data: &unit.data, captured: picture.captured, skipped: picture.skipped }))
+        Ok(Some(Frame {
+            data: &unit.data,
+            captured: picture.captured,
+            dmabuf: None,
+            skipped: picture.skipped,
+        }))
     }
 }
 

@@ -107,7 +107,7 @@ impl Camera for ReplayCamera {
         }
         let captured = self.pace.play(clock::now(), self.format.rate.interval());
         let unit = self.current.insert(unit);
-        Ok(Some(Frame { data: &unit.data, captured, skipped: 0 }))
+        Ok(Some(Frame { data: &unit.data, captured, dmabuf: None, skipped: 0 }))
     }
 }
 
@@ -250,11 +250,17 @@ fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::Accept;
 
     const BARS: &str = "tests/fixtures/h264/bars-160x120-25fps.h264";
 
-    const NEAREST: Wish =
-        Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
+    const NEAREST: Wish = Wish {
+        width: 1280,
+        height: 720,
+        rate: FrameRate::new(30),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    };
 
     fn refusal(file: impl Into<PathBuf>, wish: &Wish) -> String {
         match (ReplaySource { file: file.into() }).open(wish) {

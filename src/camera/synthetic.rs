@@ -94,7 +94,7 @@ impl Camera for Synthetic {
         let skipped = u32::try_from(number - self.next).unwrap_or(u32::MAX);
         self.next = number + 1;
         let data = self.picture.draw(number, clock::since_epoch());
-        Ok(Some(Frame { data, captured: now, skipped }))
+        Ok(Some(Frame { data, captured: now, dmabuf: None, skipped }))
     }
 }
 
@@ -148,9 +148,10 @@ impl Pictures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::Accept;
 
     fn wish(width: u32, height: u32, rate: FrameRate, size: SizeWish) -> Wish {
-        Wish { width, height, rate, size }
+        Wish { width, height, rate, size, accept: Accept::Any }
     }
 
     #[test]

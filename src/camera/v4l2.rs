@@ -1,26 +1,20 @@
 //! A V4L2 capture device (a webcam, a capture card, the kernel's test driver), its buffers mapped, none copied.
 //! The newest filled buffer is given out and goes back to the driver at the next call. Used on the camera's
-//! pipeline thread. Not here: which format to take (`negotiate`), what `/dev` and `/proc` tell (`devices`).
+//! pipeline thread. Not here: from a path to a streaming device (`opening`), which format to take (`negotiate`), what
+//! `/dev` and `/proc` tell (`devices`).
+
+mod offers;
+mod opening;
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
-use v4l::{
-    Control, Device, Format, Fraction,
-    control::Value,
-    frameinterval::FrameIntervalEnum,
-    framesize::FrameSizeEnum,
-    v4l_sys,
-    video::{Capture, capture::Parameters},
-};
+use v4l::{Control, Device, control::Value, v4l_sys};
 
-use super::{
-    Camera, CameraError, CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, devices,
-    negotiate::{self, Choice, FourCc, Offer, OfferedSize, RateRange, SizeRange},
-};
+use super::{Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish};
 use crate::{
     clock,
     encode::{Encoded, FrameKind},
@@ -30,6 +24,7 @@ use crate::{
         time, video,
     },
 };
+use opening::Opening;
 
 pub use super::devices::{Found, capture_devices};
 
@@ -44,157 +39,27 @@ const STALL: Duration = Duration::from_secs(2);
 pub struct V4l2Source {
     /// As the user named it; a link, as in `/dev/v4l/by-id`, finds a camera again under another number.
     pub path: PathBuf,
-    /// Takes this format alone; without one, the best of those that the device offers.
-    pub only: Option<PixelFormat>,
 }
 
 impl V4l2Source {
-    /// A device in the best of its formats.
+    /// The device at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), only: None }
+        Self { path: path.into() }
     }
 }
 
 impl CameraSource for V4l2Source {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
-        let opening = Opening { path: &self.path, only: self.only, name: self.describe() };
+        let opening = Opening { path: &self.path, name: self.describe() };
         Ok(Box::new(opening.open(wish)?))
     }
 
     fn describe(&self) -> String {
         self.path.display().to_string()
     }
-}
 
-/// The steps from a path to a streaming device, each of which gives the system's errors their meaning.
-struct Opening<'a> {
-    path: &'a Path,
-    only: Option<PixelFormat>,
-    name: String,
-}
-
-impl Opening<'_> {
-    fn open(self, wish: &Wish) -> Result<V4l2Camera, CameraError> {
-        let device = self.open_device()?;
-        let offers = self.offers(&device, wish)?;
-        let choice = negotiate::choose(&self.name, &offers, wish)?;
-        let mut format = self.set_format(&device, &choice, wish)?;
-        // After each S_FMT: some drivers keep the interval that the last program set, others reset it then.
-        format.rate = self.set_rate(&device, choice.rate)?;
-        let failed = |action| move |error| (action, error);
-        let buffers = CaptureBuffers::new(&device, BUFFERS).map_err(failed("allocating buffers"));
-        let mut buffers = buffers.map_err(|(action, error)| self.error(action, error))?;
-        buffers.start().map_err(|error| self.error("starting the stream", error))?;
-        let (rate, stride) = (format.rate.per_second(), format.stride);
-        tracing::info!(device = %self.name, chosen = choice.why, rate, stride, "camera opened");
-        Ok(V4l2Camera {
-            name: self.name,
-            buffers,
-            device,
-            format,
-            losses: Losses::default(),
-            last_picture: clock::now(),
-            assembler: Assembler::default(),
-            unit: None,
-        })
-    }
-
-    fn open_device(&self) -> Result<Device, CameraError> {
-        // The crate panics on a path with a zero byte.
-        if self.path.as_os_str().as_encoded_bytes().contains(&0) {
-            return Err(self.not_found());
-        }
-        let device = Device::with_path(self.path).map_err(|error| self.error("opening it", error))?;
-        video::close_on_exec(&device).map_err(|error| self.error("opening it", error))?;
-        let capability = video::capability(&device).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOTTY | libc::EINVAL) => self.not_usable("it is not a video device"),
-            _ => self.error("asking what it is", error),
-        })?;
-        if capability.captures() && capability.streams() {
-            Ok(device)
-        } else if capability.captures() {
-            Err(self.not_usable("it cannot stream"))
-        } else if capability.captures_multiplanar() {
-            Err(self.not_usable("it gives pictures in several planes each, which is not supported yet"))
-        } else {
-            Err(self.not_usable("this node gives no pictures (a webcam has further nodes, for its metadata)"))
-        }
-    }
-
-    fn offers(&self, device: &Device, wish: &Wish) -> Result<Vec<Offer>, CameraError> {
-        let formats = device.enum_formats().map_err(|error| self.error("asking for its formats", error))?;
-        Ok(formats
-            .into_iter()
-            .map(|format| {
-                let fourcc = FourCc(format.fourcc.repr);
-                let usable = negotiate::pixel_format(fourcc)
-                    .is_some_and(|pixel| self.only.is_none_or(|only| only == pixel));
-                let ranges = if usable { size_ranges(device, fourcc) } else { Vec::new() };
-                let sizes = ranges.into_iter().map(|range| {
-                    let near = range.nearest(wish);
-                    let rates = near.map(|(width, height)| rates(device, fourcc, width, height));
-                    OfferedSize { range, rates: rates.unwrap_or_default() }
-                });
-                Offer { fourcc, sizes: sizes.collect() }
-            })
-            .collect())
-    }
-
-    fn set_format(&self, device: &Device, choice: &Choice, wish: &Wish) -> Result<VideoFormat, CameraError> {
-        let asked = Format::new(choice.width, choice.height, v4l::FourCC { repr: choice.fourcc.0 });
-        let got = device.set_format(&asked).map_err(|error| self.error("setting the format", error))?;
-        let Format { width, height, .. } = got;
-        if got.fourcc != asked.fourcc {
-            let got = FourCc(got.fourcc.repr);
-            return Err(self.not_usable(&format!("its driver turns {} into {got}", choice.fourcc)));
-        }
-        if (width, height) != (wish.width, wish.height) && wish.size == SizeWish::Exact {
-            let (device, offered) = (self.name.clone(), format!("{width}x{height}"));
-            return Err(CameraError::Size { device, width: wish.width, height: wish.height, offered });
-        }
-        if width % 2 != 0 || height % 2 != 0 || width == 0 || height == 0 {
-            return Err(self.not_usable(&format!("its pictures of {width}x{height} are not even")));
-        }
-        let stride = choice.pixel.row_bytes(width).map_or(0, |row| got.stride.max(row));
-        Ok(VideoFormat { pixel: choice.pixel, width, height, stride, rate: choice.rate })
-    }
-
-    fn set_rate(&self, device: &Device, wish: FrameRate) -> Result<FrameRate, CameraError> {
-        let asked = Parameters::new(Fraction::new(wish.denominator, wish.numerator));
-        match device.set_params(&asked) {
-            Ok(got) => Ok(rate_of(got.interval).unwrap_or(wish)),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EBUSY)) => {
-                Err(self.error("setting the rate", error))
-            }
-            Err(reason) => {
-                tracing::debug!(device = %self.name, %reason, "the driver does not let its rate be set");
-                Ok(wish)
-            }
-        }
-    }
-
-    fn error(&self, action: &'static str, source: io::Error) -> CameraError {
-        let device = self.name.clone();
-        match source.raw_os_error() {
-            Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOTDIR) => self.not_found(),
-            Some(libc::EACCES | libc::EPERM) => CameraError::Permission { device },
-            Some(libc::EBUSY) => CameraError::Busy { device, by: devices::holder(self.path) },
-            Some(libc::EISDIR) => self.not_usable("it is a directory"),
-            _ => CameraError::Io { device, action, source },
-        }
-    }
-
-    fn not_found(&self) -> CameraError {
-        CameraError::NotFound { device: self.name.clone(), remedy: devices::remedy_for_missing() }
-    }
-
-    fn not_usable(&self, reason: &str) -> CameraError {
-        let found = capture_devices();
-        let remedy = match found.iter().find(|found| found.path != self.path) {
-            Some(other) => format!("try --camera {} ({})", other.path.display(), other.card),
-            None => "choose another with --camera, or use --camera synthetic".to_owned(),
-        };
-        CameraError::NotUsable { device: self.name.clone(), reason: reason.to_owned(), remedy }
+    fn control_node(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
     }
 }
 
@@ -222,7 +87,7 @@ impl Camera for V4l2Camera {
             return self.nothing();
         }
         let Some(filled) = self.take()? else { return self.nothing() };
-        if filled.damaged || self.buffers.bytes().len() < self.format.frame_bytes().max(1) {
+        if filled.damaged || !is_whole(&self.format, self.buffers.bytes()) {
             tracing::debug!(device = %self.name, sequence = filled.sequence, "dropped a damaged picture");
             self.losses.passed_over();
             return self.nothing();
@@ -235,8 +100,11 @@ impl Camera for V4l2Camera {
         self.last_picture = now;
         let skipped = self.losses.delivered(filled.sequence);
         let captured = captured(now, time::monotonic(), filled.stamp);
-        let data = self.unit.as_ref().map_or(self.buffers.bytes(), |unit| &unit.data);
-        Ok(Some(Frame { data, captured, skipped }))
+        let (data, dmabuf) = match &self.unit {
+            Some(unit) => (&unit.data[..], None),
+            None => (self.buffers.bytes(), self.buffers.dmabuf()),
+        };
+        Ok(Some(Frame { data, captured, dmabuf, skipped }))
     }
 
     fn request_key_frame(&mut self) {
@@ -251,6 +119,19 @@ impl Camera for V4l2Camera {
 }
 
 impl V4l2Camera {
+    fn new(name: String, device: Device, buffers: CaptureBuffers, format: VideoFormat) -> Self {
+        Self {
+            name,
+            buffers,
+            device,
+            format,
+            losses: Losses::default(),
+            last_picture: clock::now(),
+            assembler: Assembler::default(),
+            unit: None,
+        }
+    }
+
     /// Makes an access unit of the held buffer. `false`: there is none in it, or it cannot be decoded because it
     /// refers to one that was lost.
     fn assemble(&mut self, sequence: u32) -> bool {
@@ -297,6 +178,23 @@ impl V4l2Camera {
     }
 }
 
+/// Whether the bytes can be a picture, as far as that is told without decoding.
+fn is_whole(format: &VideoFormat, data: &[u8]) -> bool {
+    /// How each JPEG picture begins (ITU-T T.81, B.2.1).
+    const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
+    match format.pixel {
+        PixelFormat::Mjpeg => data.starts_with(&START_OF_IMAGE),
+        PixelFormat::H264 => !data.is_empty(),
+        PixelFormat::Yuyv
+        | PixelFormat::Uyvy
+        | PixelFormat::Nv12
+        | PixelFormat::I420
+        | PixelFormat::Rgb24
+        | PixelFormat::Bgr24
+        | PixelFormat::Grey => data.len() >= format.frame_bytes(),
+    }
+}
+
 /// Frames that nobody will see, from the last delivered one on.
 #[derive(Debug, Default)]
 struct Losses {
@@ -334,51 +232,18 @@ fn captured(now: Instant, monotonic: Duration, stamp: Option<Duration>) -> Insta
     age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
-fn size_ranges(device: &Device, fourcc: FourCc) -> Vec<SizeRange> {
-    let sizes = match device.enum_framesizes(v4l::FourCC { repr: fourcc.0 }) {
-        Ok(sizes) => sizes,
-        Err(reason) => {
-            // The driver answers S_FMT with the nearest it can do, so anything may be asked.
-            tracing::debug!(%fourcc, %reason, "the driver does not list its sizes");
-            return vec![SizeRange { min: (16, 16), max: (16_384, 16_384), step: (2, 2) }];
-        }
-    };
-    let range = |size: v4l::FrameSize| match size.size {
-        FrameSizeEnum::Discrete(size) => SizeRange::single(size.width, size.height),
-        FrameSizeEnum::Stepwise(size) => SizeRange {
-            min: (size.min_width, size.min_height),
-            max: (size.max_width, size.max_height),
-            step: (size.step_width, size.step_height),
-        },
-    };
-    sizes.into_iter().map(range).collect()
-}
-
-fn rates(device: &Device, fourcc: FourCc, width: u32, height: u32) -> Vec<RateRange> {
-    let intervals = device.enum_frameintervals(v4l::FourCC { repr: fourcc.0 }, width, height);
-    let range = |interval: v4l::FrameInterval| match interval.interval {
-        FrameIntervalEnum::Discrete(interval) => rate_of(interval).map(RateRange::single),
-        FrameIntervalEnum::Stepwise(interval) => {
-            // The shortest interval is the fastest rate. vivid's is 0: it has no limit.
-            let slowest = rate_of(interval.max)?;
-            Some(RateRange { slowest, fastest: rate_of(interval.min).unwrap_or(FrameRate::new(1000)) })
-        }
-    };
-    intervals.unwrap_or_default().into_iter().filter_map(range).collect()
-}
-
-fn rate_of(interval: Fraction) -> Option<FrameRate> {
-    let Fraction { numerator, denominator } = interval;
-    (numerator != 0 && denominator != 0)
-        .then_some(FrameRate { numerator: denominator, denominator: numerator })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::{Accept, FrameRate, SizeWish};
 
-    const NEAREST: Wish =
-        Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
+    const NEAREST: Wish = Wish {
+        width: 1280,
+        height: 720,
+        rate: FrameRate::new(30),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    };
 
     fn refusal(path: &str) -> String {
         match V4l2Source::new(path).open(&NEAREST) {
@@ -404,6 +269,19 @@ mod tests {
             "{zero}"
         );
         assert!(folder.contains("it is a directory"), "{folder}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_picture_is_not_whole() {
+        let format = |pixel| VideoFormat { pixel, width: 4, height: 2, stride: 6, rate: FrameRate::new(30) };
+        let whole = |pixel, data: &[u8]| is_whole(&format(pixel), data);
+        assert!(whole(PixelFormat::Grey, &[0; 12]) && !whole(PixelFormat::Grey, &[0; 11]));
+        assert!(whole(PixelFormat::Nv12, &[0; 18]) && !whole(PixelFormat::Nv12, &[0; 17]));
+        assert!(whole(PixelFormat::Mjpeg, &[0xff, 0xd8, 0xff]));
+        for data in [&[][..], &[0xff], &[0, 0, 0, 0], &[0xd8, 0xff, 0xff, 0xd8]] {
+            assert!(!whole(PixelFormat::Mjpeg, data), "{data:?}");
+        }
+        assert!(whole(PixelFormat::H264, &[0]) && !whole(PixelFormat::H264, &[]));
     }
 
     #[test]
@@ -449,15 +327,5 @@ mod tests {
         assert_eq!(captured(now, s(100), None), now);
         assert_eq!(captured(now, s(100), Some(s(101))), now, "in the future");
         assert_eq!(captured(now, s(100), Some(s(3))), now, "of another clock");
-    }
-
-    #[test]
-    fn intervals_become_rates() {
-        assert_eq!(
-            rate_of(Fraction::new(1001, 30000)),
-            Some(FrameRate { numerator: 30000, denominator: 1001 })
-        );
-        assert_eq!(rate_of(Fraction::new(0, 1)), None);
-        assert_eq!(rate_of(Fraction::new(1, 0)), None);
     }
 }

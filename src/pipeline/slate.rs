@@ -18,7 +18,7 @@ use crate::{
     camera::{FrameRate, PixelFormat, VideoFormat, Wish},
     clock,
     encode::{
-        Bitrate, EncodeError, Encoded, Encoder, Request,
+        Bitrate, EncodeError, Encoder, Output, Request,
         openh264::{self, OpenH264},
     },
 };
@@ -125,7 +125,7 @@ impl Slate {
         }
     }
 
-    fn make(&mut self, order: &Order) -> Result<Option<Encoded>, EncodeError> {
+    fn make(&mut self, order: &Order) -> Result<Option<Output>, EncodeError> {
         let studio = match self.studio.take().filter(|studio| studio.format == order.format) {
             Some(studio) => studio,
             None => Studio::new(order.format, order.bitrate)?,
@@ -133,15 +133,14 @@ impl Slate {
         self.studio.insert(studio).make(order)
     }
 
-    fn publish(&mut self, Encoded { data, kind }: Encoded, order: Order, now: Instant) {
+    fn publish(&mut self, made: Output, order: Order, now: Instant) {
         self.reported = None;
         let shared = &self.shared;
         let mut control = shared.control();
         if control.stopping || control.ended {
             return;
         }
-        let frame = super::Made { data, kind, captured: now };
-        let Some((frame, first)) = shared.admit(&mut control, Origin::Slate, frame, now) else {
+        let Some((frame, first)) = shared.admit(&mut control, Origin::Slate, made, now) else {
             // The camera came back meanwhile.
             return;
         };
@@ -206,22 +205,28 @@ impl Studio {
         Ok(Self { format, picture, encoder: OpenH264::new(format, bitrate)?, frames: 0 })
     }
 
-    fn make(&mut self, order: &Order) -> Result<Option<Encoded>, EncodeError> {
+    fn make(&mut self, order: &Order) -> Result<Option<Output>, EncodeError> {
         self.encoder.set_bitrate(order.bitrate)?;
         let data = self.picture.draw(&order.card, self.frames, clock::since_epoch());
         self.frames += 1;
-        self.encoder.encode(&Frame { data, captured: clock::now(), skipped: 0 }, order.request)
+        self.encoder.encode(&Frame { data, captured: clock::now(), dmabuf: None, skipped: 0 }, order.request)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::SizeWish;
+    use crate::camera::{Accept, SizeWish};
 
     #[test]
     fn the_slate_has_the_cameras_size_and_no_more_than_full_hd() {
-        let wish = Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
+        let wish = Wish {
+            width: 1280,
+            height: 720,
+            rate: FrameRate::new(30),
+            size: SizeWish::Nearest,
+            accept: Accept::Any,
+        };
         let sized = |width, height| {
             let format = VideoFormat { width, height, ..wished(&wish) };
             let known = Stream { format, profile_level: [0x64, 0, 0x28] };

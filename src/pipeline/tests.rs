@@ -12,8 +12,8 @@ use std::{
 
 use super::*;
 use crate::{
-    camera::{Camera, CameraError, Frame, FrameRate, SizeWish},
-    encode::{Encoded, EncodedFrame, FrameKind, Request},
+    camera::{Accept, Camera, CameraError, Frame, FrameRate, SizeWish},
+    encode::{EncodedFrame, FrameKind, Output, Request},
 };
 
 const I420: VideoFormat =
@@ -108,7 +108,7 @@ impl Camera for Scripted {
             Err(_) => return Ok(None),
         };
         self.data = data;
-        Ok(Some(Frame { data: &self.data, captured: self.script.now(), skipped }))
+        Ok(Some(Frame { data: &self.data, captured: self.script.now(), dmabuf: None, skipped }))
     }
 
     fn request_key_frame(&mut self) {
@@ -165,7 +165,13 @@ impl Rig {
         let settings = CameraSettings {
             id: "test".into(),
             name: "Test".into(),
-            wish: Wish { width: 64, height: 48, rate: FrameRate::new(30), size: SizeWish::Nearest },
+            wish: Wish {
+                width: 64,
+                height: 48,
+                rate: FrameRate::new(30),
+                size: SizeWish::Nearest,
+                accept: Accept::Any,
+            },
             bitrate: Bitrate(500_000),
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
@@ -420,7 +426,7 @@ enum Outcome {
 }
 
 impl Encoder for FakeEncoder {
-    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Encoded>, EncodeError> {
+    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Output>, EncodeError> {
         let outcome = self.notes.lock().unwrap().outcomes.pop_front();
         match outcome {
             Some(Outcome::Hang(end)) => {
@@ -432,12 +438,16 @@ impl Encoder for FakeEncoder {
         }
         let key = std::mem::take(&mut self.first) || request == Request::Key;
         let kind = if key { FrameKind::Key } else { FrameKind::Delta };
-        Ok(Some(Encoded { data: frame.data[..4].to_vec().into(), kind }))
+        Ok(Some(Output { data: frame.data[..4].to_vec().into(), kind, captured: frame.captured }))
     }
 
     fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
         self.notes.lock().unwrap().bitrates.push(bitrate);
         Ok(())
+    }
+
+    fn profile_level(&self) -> Option<[u8; 3]> {
+        Some([0x42, 0xc0, 0x0a])
     }
 }
 
@@ -584,7 +594,13 @@ async fn synthetic_camera_runs_through_the_real_parts() {
     let settings = CameraSettings {
         id: "synthetic".into(),
         name: "Synthetic".into(),
-        wish: Wish { width: 160, height: 96, rate: FrameRate::new(60), size: SizeWish::Exact },
+        wish: Wish {
+            width: 160,
+            height: 96,
+            rate: FrameRate::new(60),
+            size: SizeWish::Exact,
+            accept: Accept::Any,
+        },
         bitrate: Bitrate(300_000),
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
@@ -609,7 +625,13 @@ async fn measure_ten_seconds() {
     let settings = CameraSettings {
         id: "synthetic".into(),
         name: "Synthetic".into(),
-        wish: Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Exact },
+        wish: Wish {
+            width: 1280,
+            height: 720,
+            rate: FrameRate::new(30),
+            size: SizeWish::Exact,
+            accept: Accept::Any,
+        },
         bitrate: Bitrate(1_500_000),
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();

@@ -9,14 +9,14 @@ use std::{
 };
 
 use super::{
-    CameraState, Control, Made, MakeEncoder, Parts, Shared, Timing,
+    CameraState, Control, MakeEncoder, Parts, Shared, Timing,
     air::{Origin, Stream},
     retry::Retry,
     stage::{Described, Stage},
 };
 use crate::{
     camera::{Camera, CameraError, CameraSource, PixelFormat, VideoFormat},
-    encode::{EncodeError, Encoded, EncodedFrame, FrameKind, Request, openh264, passthrough},
+    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, passthrough},
 };
 
 /// So many encoder failures without a frame between, and the camera is closed and tried again later.
@@ -117,6 +117,7 @@ impl Worker {
         if self.reported.is_none() {
             shared.set_state(CameraState::Opening);
         }
+        shared.controls.apply(id);
         let mut camera = self
             .source
             .open(&shared.settings.wish)
@@ -159,7 +160,6 @@ impl Worker {
                 continue;
             };
             silence.broken(now);
-            let captured = frame.captured;
             let (request, bitrate) = shared.control().captured(frame.skipped, now);
             let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
             // Only now, with the frame given back, can the camera say whether this was the first of another format.
@@ -168,7 +168,7 @@ impl Worker {
             let result = if format == stage.format { result } else { stage.change(format, result) };
             shared.control().air.encoded();
             let kind = match result {
-                Ok(Some(encoded)) => self.publish(encoded, captured, &mut stage),
+                Ok(Some(output)) => self.publish(output, &mut stage),
                 Ok(None) => None,
                 Err(error) => {
                     self.recover(error, &mut stage)?;
@@ -185,13 +185,13 @@ impl Worker {
     }
 
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
-    fn publish(&mut self, encoded: Encoded, captured: Instant, stage: &mut Stage) -> Option<FrameKind> {
+    fn publish(&mut self, output: Output, stage: &mut Stage) -> Option<FrameKind> {
         stage.failures = 0;
-        let Encoded { data, kind } = encoded;
+        let kind = output.kind;
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
         let mut control = shared.control();
-        let (frame, _) = shared.admit(&mut control, Origin::Camera, Made { data, kind, captured }, now)?;
+        let (frame, _) = shared.admit(&mut control, Origin::Camera, output, now)?;
         if kind == FrameKind::Key {
             self.announce(&mut control, stage, Some(&frame));
         }
@@ -203,11 +203,8 @@ impl Worker {
     /// before the first frame, for another with its first key frame.
     fn announce(&mut self, control: &mut Control, stage: &Stage, key_frame: Option<&EncodedFrame>) {
         let format = stage.format;
-        let profile_level = match (format.pixel, key_frame) {
-            (PixelFormat::H264, None) => None,
-            (PixelFormat::H264, Some(frame)) => passthrough::profile_level(&frame.data),
-            (_, _) => Some(openh264::profile_level(&format, self.shared.settings.bitrate)),
-        };
+        let from_stream = || passthrough::profile_level(&key_frame?.data);
+        let profile_level = stage.encoder.profile_level().or_else(from_stream);
         let Some(profile_level) = profile_level else {
             return;
         };
@@ -227,7 +224,7 @@ impl Worker {
     /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
     fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), String> {
         let camera = &self.shared.settings.id;
-        if matches!(error, EncodeError::ShortFrame { .. }) {
+        if matches!(error, EncodeError::Damaged(_)) {
             self.shared.control().counters.damaged += 1;
             tracing::debug!(%camera, "{error}");
             return Ok(());

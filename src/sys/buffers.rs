@@ -1,4 +1,5 @@
-//! A capture device's mapped buffers (V4L2 streaming I/O), one of them in our hands at a time.
+//! A capture device's mapped buffers (V4L2 streaming I/O), one of them in our hands at a time, through the single- or
+//! the multi-planar API; each buffer is one piece of memory. Used on the camera's pipeline thread.
 //!
 //! The `v4l` crate has such a stream, but one cannot take the newest of several filled buffers from it, it queues
 //! a buffer twice after a wait that timed out, and its `Drop` can panic. So only its ioctl layer is used.
@@ -6,7 +7,7 @@
 use std::{
     ffi::c_void,
     io,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr::{self, NonNull},
     slice,
     sync::Arc,
@@ -16,15 +17,17 @@ use std::{
 use v4l::{
     Device,
     device::Handle,
-    v4l_sys::{self, v4l2_buffer, v4l2_requestbuffers},
+    v4l_sys::{self, v4l2_buffer, v4l2_exportbuffer, v4l2_plane, v4l2_requestbuffers},
     v4l2::{self, vidioc},
 };
 
+use super::{format::Api, ioctl::ioctl};
+
 /// The buffers of one device, and whether it streams. Dropping stops the stream and unmaps the buffers.
-#[derive(Debug)]
 pub struct CaptureBuffers {
-    device: OpenDevice,
-    maps: Vec<Map>,
+    device: Arc<Handle>,
+    api: Api,
+    buffers: Vec<Buffer>,
     held: Option<Held>,
 }
 
@@ -42,30 +45,54 @@ pub struct Filled {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     index: u32,
-    used: usize,
+    /// Where the content begins and ends, in bytes from the buffer's start.
+    begin: usize,
+    end: usize,
+}
+
+struct Buffer {
+    map: Map,
+    /// The same memory for another driver, where this one can share it.
+    shared: Option<OwnedFd>,
 }
 
 impl CaptureBuffers {
-    /// Has the driver allocate about `count` buffers, and maps them.
+    /// Has the driver allocate about `count` buffers, and maps them. The format must be one of a single memory plane.
     ///
     /// # Errors
     /// `EBUSY`: another program captures from the device. Others: the system's.
-    pub fn new(device: &Device, count: u32) -> io::Result<Self> {
-        let device = OpenDevice(device.handle());
-        let mut request = empty_request();
+    pub fn new(device: &Device, api: Api, count: u32) -> io::Result<Self> {
+        let device = device.handle();
+        let mut request = empty_request(api);
         request.count = count;
         // SAFETY: VIDIOC_REQBUFS takes exactly this structure.
-        unsafe { device.ioctl(vidioc::VIDIOC_REQBUFS, &mut request) }?;
-        let mut buffers = Self { device, maps: Vec::new(), held: None };
+        unsafe { ioctl(&device, vidioc::VIDIOC_REQBUFS, &mut request) }?;
+        let mut all = Self { device, api, buffers: Vec::new(), held: None };
         for index in 0..request.count {
-            let mut buffer = empty_buffer(index);
-            // SAFETY: VIDIOC_QUERYBUF takes exactly this structure.
-            unsafe { buffers.device.ioctl(vidioc::VIDIOC_QUERYBUF, &mut buffer) }?;
-            // SAFETY: for the memory type that was requested, the driver has filled in `offset`.
-            let offset = unsafe { buffer.m.offset };
-            buffers.maps.push(Map::new(&buffers.device, buffer.length, offset)?);
+            let (length, offset) = all.query(index)?;
+            all.buffers.push(Buffer { map: Map::new(&all.device, length, offset)?, shared: None });
         }
-        Ok(buffers)
+        Ok(all)
+    }
+
+    /// Has the driver share its buffers as DMABUF (VIDIOC_EXPBUF), for [`CaptureBuffers::dmabuf`]. A driver that
+    /// cannot share leaves that without an answer.
+    ///
+    /// # Errors
+    /// The driver's, with which it says that it cannot.
+    pub fn share(&mut self) -> io::Result<()> {
+        for (index, buffer) in self.buffers.iter_mut().enumerate() {
+            // SAFETY: the structure is plain numbers, for which zero is valid.
+            let mut request: v4l2_exportbuffer = unsafe { std::mem::zeroed() };
+            request.type_ = self.api.buffer_type();
+            request.index = index as u32;
+            request.flags = (libc::O_CLOEXEC | libc::O_RDONLY) as u32;
+            // SAFETY: VIDIOC_EXPBUF takes exactly this structure.
+            unsafe { ioctl(&self.device, vidioc::VIDIOC_EXPBUF, &mut request) }?;
+            // SAFETY: the driver has made this descriptor for us, and nobody else knows it.
+            buffer.shared = Some(unsafe { OwnedFd::from_raw_fd(request.fd) });
+        }
+        Ok(())
     }
 
     /// Gives all buffers to the driver and starts the stream.
@@ -73,13 +100,13 @@ impl CaptureBuffers {
     /// # Errors
     /// As for [`CaptureBuffers::new`].
     pub fn start(&mut self) -> io::Result<()> {
-        for index in 0..self.maps.len() {
+        for index in 0..self.buffers.len() {
             // As many as REQBUFS counted in 32 bits.
             self.queue(index as u32)?;
         }
-        let mut kind = v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+        let mut kind = self.api.buffer_type();
         // SAFETY: VIDIOC_STREAMON takes a pointer to the buffer type.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_STREAMON, &mut kind) }
+        unsafe { ioctl(&self.device, vidioc::VIDIOC_STREAMON, &mut kind) }
     }
 
     /// Waits at most `wait` for [`CaptureBuffers::take_next`] to have something: a filled buffer, or an error.
@@ -88,7 +115,7 @@ impl CaptureBuffers {
     /// The system's.
     pub fn wait(&self, wait: Duration) -> io::Result<bool> {
         // SAFETY: the descriptor is open as long as the handle lives, which is longer than this call.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.device.0.fd()) };
+        let fd = unsafe { BorrowedFd::borrow_raw(self.device.fd()) };
         super::fd::wait_readable(fd, wait)
     }
 
@@ -98,15 +125,21 @@ impl CaptureBuffers {
     /// # Errors
     /// `ENODEV`: unplugged. `EIO`: the stream has failed.
     pub fn take_next(&mut self) -> io::Result<Option<Filled>> {
-        let mut buffer = empty_buffer(0);
-        // SAFETY: VIDIOC_DQBUF takes exactly this structure.
-        match unsafe { self.device.ioctl(vidioc::VIDIOC_DQBUF, &mut buffer) } {
+        let mut plane = empty_plane();
+        let mut buffer = empty_buffer(self.api, 0, &mut plane);
+        // SAFETY: VIDIOC_DQBUF takes exactly this structure; its pointer, if any, is to a plane that lives on.
+        match unsafe { ioctl(&self.device, vidioc::VIDIOC_DQBUF, &mut buffer) } {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         }
         self.release()?;
-        self.held = Some(Held { index: buffer.index, used: buffer.bytesused as usize });
+        let (begin, end) = match self.api {
+            Api::SinglePlane => (0, buffer.bytesused),
+            // `bytesused` counts from the buffer's start, what lies before the content included.
+            Api::MultiPlane => (plane.data_offset, plane.bytesused),
+        };
+        self.held = Some(Held { index: buffer.index, begin: begin as usize, end: end as usize });
         Ok(Some(Filled {
             damaged: buffer.flags & v4l_sys::V4L2_BUF_FLAG_ERROR != 0,
             sequence: buffer.sequence,
@@ -127,48 +160,71 @@ impl CaptureBuffers {
 
     /// What the driver wrote into the held buffer; nothing if none is held.
     pub fn bytes(&self) -> &[u8] {
-        let Some(held) = self.held else { return &[] };
-        let Some(map) = self.maps.get(held.index as usize) else { return &[] };
+        let Some((held, Buffer { map, .. })) = self.held() else { return &[] };
         // SAFETY: `map` is mapped for reading over `length` bytes until it is dropped. The driver does not write
         // to a buffer that is dequeued, and queueing it again takes `&mut self`, which outlasts this borrow.
         let all = unsafe { slice::from_raw_parts(map.start.as_ptr().cast::<u8>(), map.length) };
-        &all[..held.used.min(map.length)]
+        let end = held.end.min(map.length);
+        &all[held.begin.min(end)..end]
+    }
+
+    /// The held buffer's memory, for another driver to read it: [`CaptureBuffers::bytes`] from its first byte on.
+    /// `None` where the driver does not share it, or the content begins within.
+    pub fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
+        let (held, buffer) = self.held()?;
+        buffer.shared.as_ref().filter(|_| held.begin == 0).map(AsFd::as_fd)
+    }
+
+    fn held(&self) -> Option<(Held, &Buffer)> {
+        let held = self.held?;
+        Some((held, self.buffers.get(held.index as usize)?))
+    }
+
+    /// The length and the place of a buffer, for mapping it.
+    fn query(&self, index: u32) -> io::Result<(u32, u32)> {
+        let mut plane = empty_plane();
+        let mut buffer = empty_buffer(self.api, index, &mut plane);
+        // SAFETY: VIDIOC_QUERYBUF takes exactly this structure; its pointer, if any, is to a plane that lives on.
+        unsafe { ioctl(&self.device, vidioc::VIDIOC_QUERYBUF, &mut buffer) }?;
+        match self.api {
+            Api::SinglePlane => {
+                // SAFETY: for the memory type that was requested, the driver has filled in `offset`.
+                let offset = unsafe { buffer.m.offset };
+                Ok((buffer.length, offset))
+            }
+            Api::MultiPlane => {
+                // SAFETY: for the memory type that was requested, the driver has filled in `mem_offset`.
+                let offset = unsafe { plane.m.mem_offset };
+                Ok((plane.length, offset))
+            }
+        }
     }
 
     fn queue(&self, index: u32) -> io::Result<()> {
-        // SAFETY: VIDIOC_QBUF takes exactly this structure.
-        unsafe { self.device.ioctl(vidioc::VIDIOC_QBUF, &mut empty_buffer(index)) }
+        let mut plane = empty_plane();
+        let mut buffer = empty_buffer(self.api, index, &mut plane);
+        // SAFETY: VIDIOC_QBUF takes exactly this structure; its pointer, if any, is to a plane that lives on.
+        unsafe { ioctl(&self.device, vidioc::VIDIOC_QBUF, &mut buffer) }
     }
 }
 
 impl Drop for CaptureBuffers {
     fn drop(&mut self) {
-        let mut kind = v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+        let mut kind = self.api.buffer_type();
         // Errors say that the device is gone, and with it the stream.
         // SAFETY: VIDIOC_STREAMOFF takes a pointer to the buffer type.
-        let _ = unsafe { self.device.ioctl(vidioc::VIDIOC_STREAMOFF, &mut kind) };
-        // The driver frees its buffers, and the device for others, only when they are unmapped.
-        self.maps.clear();
+        let _ = unsafe { ioctl(&self.device, vidioc::VIDIOC_STREAMOFF, &mut kind) };
+        // The driver frees its buffers, and the device for others, only when nobody has them mapped or shared.
+        self.buffers.clear();
         // SAFETY: VIDIOC_REQBUFS takes exactly this structure; a count of 0 frees the buffers.
-        let _ = unsafe { self.device.ioctl(vidioc::VIDIOC_REQBUFS, &mut empty_request()) };
+        let _ = unsafe { ioctl(&self.device, vidioc::VIDIOC_REQBUFS, &mut empty_request(self.api)) };
     }
 }
 
-struct OpenDevice(Arc<Handle>);
-
-impl OpenDevice {
-    /// # Safety
-    /// `argument` must be of the type that the request takes.
-    unsafe fn ioctl<T>(&self, request: vidioc::_IOC_TYPE, argument: &mut T) -> io::Result<()> {
-        let argument: *mut T = argument;
-        // SAFETY: the pointer is valid for the call, and of the right type as the caller promises.
-        unsafe { v4l2::ioctl(self.0.fd(), request, argument.cast::<c_void>()) }
-    }
-}
-
-impl std::fmt::Debug for OpenDevice {
+impl std::fmt::Debug for CaptureBuffers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "fd {}", self.0.fd())
+        let Self { device, api, buffers, held } = self;
+        write!(f, "{} buffers of fd {} ({api:?}), held: {held:?}", buffers.len(), device.fd())
     }
 }
 
@@ -183,12 +239,12 @@ struct Map {
 unsafe impl Send for Map {}
 
 impl Map {
-    fn new(device: &OpenDevice, length: u32, offset: u32) -> io::Result<Self> {
+    fn new(device: &Handle, length: u32, offset: u32) -> io::Result<Self> {
         // On 32-bit systems off_t has a sign; the drivers' offsets stay below 2^31.
         let (length, offset) = (length as usize, offset as libc::off_t);
         let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that Rust knows.
-        let start = unsafe { v4l2::mmap(ptr::null_mut(), length, protection, flags, device.0.fd(), offset) }?;
+        let start = unsafe { v4l2::mmap(ptr::null_mut(), length, protection, flags, device.fd(), offset) }?;
         let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { start, length })
     }
@@ -201,19 +257,33 @@ impl Drop for Map {
     }
 }
 
-fn empty_buffer(index: u32) -> v4l2_buffer {
+/// A buffer to ask about or to queue. In the multi-planar API it points to `plane`, which must outlive its use.
+fn empty_buffer(api: Api, index: u32, plane: &mut v4l2_plane) -> v4l2_buffer {
     // SAFETY: the structure is plain numbers and pointers, for which zero is valid.
     let mut buffer: v4l2_buffer = unsafe { std::mem::zeroed() };
     buffer.index = index;
-    buffer.type_ = v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+    buffer.type_ = api.buffer_type();
     buffer.memory = v4l_sys::v4l2_memory_V4L2_MEMORY_MMAP;
+    match api {
+        Api::SinglePlane => {}
+        Api::MultiPlane => {
+            buffer.m.planes = plane;
+            // As many planes as it points to.
+            buffer.length = 1;
+        }
+    }
     buffer
 }
 
-fn empty_request() -> v4l2_requestbuffers {
+fn empty_plane() -> v4l2_plane {
+    // SAFETY: the structure is plain numbers, for which zero is valid.
+    unsafe { std::mem::zeroed() }
+}
+
+fn empty_request(api: Api) -> v4l2_requestbuffers {
     // SAFETY: the structure is plain numbers, for which zero is valid.
     let mut request: v4l2_requestbuffers = unsafe { std::mem::zeroed() };
-    request.type_ = v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;
+    request.type_ = api.buffer_type();
     request.memory = v4l_sys::v4l2_memory_V4L2_MEMORY_MMAP;
     request
 }

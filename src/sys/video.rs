@@ -3,7 +3,9 @@
 
 use std::io;
 
-use v4l::{Device, v4l_sys, v4l2};
+use v4l::{Device, v4l_sys, v4l2::vidioc};
+
+use super::{format::Api, ioctl::ioctl};
 
 /// What a video node says of itself (VIDIOC_QUERYCAP).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,14 +18,15 @@ pub struct Capability {
 }
 
 impl Capability {
-    /// Gives pictures through one plane a buffer, as webcams do.
-    pub fn captures(&self) -> bool {
-        self.flags & v4l_sys::V4L2_CAP_VIDEO_CAPTURE != 0
-    }
-
-    /// Gives pictures through buffers of several planes only.
-    pub fn captures_multiplanar(&self) -> bool {
-        self.flags & v4l_sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE != 0
+    /// How it gives pictures; `None`: it gives none. Of a node that speaks both APIs, the simpler one.
+    pub fn capture_api(&self) -> Option<Api> {
+        if self.flags & v4l_sys::V4L2_CAP_VIDEO_CAPTURE != 0 {
+            Some(Api::SinglePlane)
+        } else if self.flags & v4l_sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE != 0 {
+            Some(Api::MultiPlane)
+        } else {
+            None
+        }
     }
 
     /// Can hand over mapped buffers.
@@ -39,9 +42,8 @@ impl Capability {
 pub fn capability(device: &Device) -> io::Result<Capability> {
     // SAFETY: the structure is plain numbers, for which zero is valid.
     let mut raw: v4l_sys::v4l2_capability = unsafe { std::mem::zeroed() };
-    let handle = device.handle();
-    // SAFETY: the request takes a pointer to exactly this structure, which lives through the call.
-    unsafe { v4l2::ioctl(handle.fd(), v4l2::vidioc::VIDIOC_QUERYCAP, (&raw mut raw).cast()) }?;
+    // SAFETY: VIDIOC_QUERYCAP takes exactly this structure.
+    unsafe { ioctl(&device.handle(), vidioc::VIDIOC_QUERYCAP, &mut raw) }?;
     let whole_device = raw.capabilities & v4l_sys::V4L2_CAP_DEVICE_CAPS == 0;
     let flags = if whole_device { raw.capabilities } else { raw.device_caps };
     Ok(Capability { card: text(&raw.card), driver: text(&raw.driver), flags })

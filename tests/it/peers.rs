@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt;
 use pinhole::{
-    camera::{FrameRate, SizeWish, Wish, synthetic},
+    camera::{Accept, FrameRate, SizeWish, Wish, synthetic},
     clock,
     encode::{Bitrate, EncodedFrame},
     peer::{
@@ -59,7 +59,13 @@ impl Device {
         let camera = CameraSettings {
             id: "front".to_owned(),
             name: "Front".to_owned(),
-            wish: Wish { width: 320, height: 180, rate: FrameRate::new(30), size: SizeWish::Exact },
+            wish: Wish {
+                width: 320,
+                height: 180,
+                rate: FrameRate::new(30),
+                size: SizeWish::Exact,
+                accept: Accept::Any,
+            },
             bitrate: Bitrate(400_000),
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();

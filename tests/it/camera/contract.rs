@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use pinhole::{
-    camera::{Camera, CameraError, CameraSource, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish},
+    camera::{
+        Accept, Camera, CameraError, CameraSource, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish,
+    },
     clock,
     h264::{NalKind, annexb},
 };
 
 /// What the agent wishes where the user said nothing.
 pub const DEFAULT_WISH: Wish =
-    Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest };
+    Wish { width: 1280, height: 720, rate: FrameRate::new(30), size: SizeWish::Nearest, accept: Accept::Any };
 
 /// Far longer than anything here takes: who waits this long waits for ever.
 const FOREVER: Duration = Duration::from_secs(60);
