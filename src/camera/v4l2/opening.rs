@@ -5,13 +5,18 @@ use std::{io, path::Path};
 
 use v4l::Device;
 
-use super::{BUFFERS, V4l2Camera, offers};
+use super::{
+    BUFFERS, V4l2Camera,
+    cable::{Cable, Trouble},
+    offers,
+};
 use crate::{
     camera::{
         CameraError, FrameRate, SizeWish, VideoFormat, Wish,
         devices::{self, capture_devices},
         negotiate::{self, Choice, FourCc},
     },
+    clock,
     sys::{
         buffers::CaptureBuffers,
         format::{self, Api},
@@ -28,8 +33,12 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     pub(super) fn open(self, wish: &Wish) -> Result<V4l2Camera, CameraError> {
         let (device, api) = self.open_device()?;
+        let cable = Cable::detect(&device, clock::now()).map_err(|trouble| self.trouble(trouble))?;
         let offers = offers::all(&device, api, wish);
-        let offers = offers.map_err(|error| self.error("asking for its formats", error))?;
+        let mut offers = offers.map_err(|error| self.error("asking for its formats", error))?;
+        if let Some(cable) = &cable {
+            offers = negotiate::under(&cable.signal(wish.rate), offers);
+        }
         let choice = negotiate::choose(&self.name, &offers, wish)?;
         let mut format = self.set_format(&device, api, &choice, wish)?;
         // After each S_FMT: some drivers keep the interval that the last program set, others reset it then.
@@ -44,7 +53,7 @@ impl Opening<'_> {
         buffers.start().map_err(|error| self.error("starting the stream", error))?;
         let (rate, stride) = (format.rate.per_second(), format.stride);
         tracing::info!(device = %self.name, chosen = choice.why, ?api, rate, stride, "camera opened");
-        Ok(V4l2Camera::new(self.name, device, buffers, format))
+        Ok(V4l2Camera::new(self.name, device, cable, buffers, format))
     }
 
     fn open_device(&self) -> Result<(Device, Api), CameraError> {
@@ -119,6 +128,13 @@ impl Opening<'_> {
             Some(libc::EBUSY) => CameraError::Busy { device, by: devices::holder(self.path) },
             Some(libc::EISDIR) => self.not_usable("it is a directory"),
             _ => CameraError::Io { device, action, source },
+        }
+    }
+
+    fn trouble(&self, trouble: Trouble) -> CameraError {
+        match trouble {
+            Trouble::NoSignal(reason) => CameraError::NoSignal { device: self.name.clone(), reason },
+            Trouble::Io(error) => self.error("looking at its input", error),
         }
     }
 
