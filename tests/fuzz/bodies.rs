@@ -12,8 +12,10 @@ use pinhole::{
     },
 };
 
+pub type Body = fn(&[u8]);
+
 /// What to call each target, and its body.
-pub const TARGETS: [(&str, fn(&[u8])); 4] =
+pub const TARGETS: [(&str, Body); 4] =
     [("annexb", annexb), ("access_units", access_units), ("sps", sps), ("jpeg", jpeg)];
 
 /// A byte stream gives the same NAL units whole and in pieces, and none of them holds a start code.
