@@ -527,6 +527,11 @@ pub fn under_systemd() -> bool {
     env::var_os("JOURNAL_STREAM").is_some()
 }
 
+/// Whether systemd wants to hear how the service is (sd_notify(3)).
+pub fn systemd_listens() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.trim().chars().filter(|c| !c.is_control()).take(64).collect();

@@ -143,6 +143,13 @@ impl Opening<'_> {
             Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOTDIR) => self.not_found(),
             Some(libc::EACCES | libc::EPERM) => CameraError::Permission { device },
             Some(libc::EBUSY) => CameraError::Busy { device, by: devices::holder(self.path) },
+            // The node is one of several parts of a camera (an image sensor, a receiver, a scaler), which nobody has linked:
+            // kernel documentation, "Media Controller", of VIDIOC_STREAMON.
+            Some(libc::EPIPE) => CameraError::NotUsable {
+                device,
+                reason: "it is a part of a camera whose parts are not set up".to_owned(),
+                remedy: "let libcamera do that: use --camera csi".to_owned(),
+            },
             Some(libc::EISDIR) => self.not_usable("it is a directory"),
             _ => CameraError::Io { device, action, source },
         }
@@ -166,5 +173,25 @@ impl Opening<'_> {
             None => "choose another with --camera, or use --camera synthetic".to_owned(),
         };
         CameraError::NotUsable { device: self.name.clone(), reason: reason.to_owned(), remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_errors_get_their_meaning() {
+        let opening = Opening { path: Path::new("/dev/video-none"), name: "/dev/video-none".to_owned() };
+        for (number, words) in [
+            (libc::ENODEV, "no camera at /dev/video-none: "),
+            (libc::EACCES, "not allowed to open /dev/video-none: add this user to the group `video`"),
+            (libc::EBUSY, "camera /dev/video-none is in use: close the other program"),
+            (libc::EPIPE, "it is a part of a camera whose parts are not set up; let libcamera do that"),
+            (libc::EIO, "camera /dev/video-none: starting the stream failed: "),
+        ] {
+            let error = opening.error("starting the stream", io::Error::from_raw_os_error(number));
+            assert!(error.to_string().contains(words), "{error}");
+        }
     }
 }

@@ -82,6 +82,9 @@ pub(super) trait Coder: Send {
 
     /// Sets the rate. As for `force_key_frame`.
     fn set_bitrate(&mut self, bitrate: Bitrate, sink: &mut Sink<'_>) -> Result<(), EncodeError>;
+
+    /// Whether the last picture that was put in was not copied.
+    fn reads_in_place(&self) -> bool;
 }
 
 /// Whether cameras' buffers are read where they lie.
@@ -323,6 +326,10 @@ impl Coder for Device {
             set => set,
         };
         set.map_err(|error| self.failed("setting its bitrate", &error))
+    }
+
+    fn reads_in_place(&self) -> bool {
+        self.import == Import::InUse
     }
 }
 
