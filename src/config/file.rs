@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     ConfigError,
-    values::{BitrateValue, ControlValue, Size, nearest},
+    values::{BitrateValue, ControlValue, FlipValue, RotateValue, Size, nearest},
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +34,8 @@ pub struct RawCamera {
     pub size: Option<Size>,
     pub fps: Option<u32>,
     pub bitrate: Option<BitrateValue>,
+    pub rotate: Option<RotateValue>,
+    pub flip: Option<FlipValue>,
     pub controls: BTreeMap<String, ControlValue>,
 }
 

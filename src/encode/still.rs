@@ -6,9 +6,14 @@ use std::time::{Duration, Instant};
 
 use ::openh264::{decoder::Decoder, formats::YUVSource, nal_units};
 
-use super::{EncodeError, convert::Converter, jpeg, planes::I420};
+use super::{
+    EncodeError, jpeg,
+    orient::orient,
+    planes::{I420, Picture},
+    prepare::{Preparer, Treatment},
+};
 use crate::{
-    camera::{PixelFormat, VideoFormat},
+    camera::{PixelFormat, VideoFormat, orientation::Orientation},
     h264::{self, NalKind},
 };
 
@@ -23,16 +28,24 @@ pub struct Taken {
     pub format: VideoFormat,
     /// A frame; of H.264 the access units from a key frame up to the picture that is meant.
     pub data: Vec<u8>,
+    /// What is to be done to it, so that it is as viewers see it.
+    pub treatment: Treatment,
 }
 
 /// Waits for a settled picture among the frames of an open camera.
 #[derive(Debug, Default)]
 pub struct Settling {
+    treatment: Treatment,
     first: Option<Instant>,
     stream: Vec<u8>,
 }
 
 impl Settling {
+    /// For a camera that was opened just now, and whose pictures need this treatment.
+    pub fn new(treatment: Treatment) -> Self {
+        Self { treatment, ..Self::default() }
+    }
+
     /// A frame comes of which no picture is wanted yet.
     pub fn pass(&mut self, now: Instant) {
         self.first.get_or_insert(now);
@@ -44,7 +57,7 @@ impl Settling {
         let first = *self.first.get_or_insert(now);
         let settled = now.saturating_duration_since(first) >= SETTLED_AFTER;
         if format.pixel != PixelFormat::H264 {
-            return settled.then(|| Taken { format: *format, data: data.to_vec() });
+            return settled.then(|| self.taken(format, data.to_vec()));
         }
         let key = h264::annexb::nal_units(data).any(|nal| NalKind::of(nal) == NalKind::IdrSlice);
         if key || self.stream.len() + data.len() > MAX_STREAM {
@@ -55,7 +68,12 @@ impl Settling {
             self.stream.extend_from_slice(data);
         }
         let decodable = settled && !self.stream.is_empty();
-        decodable.then(|| Taken { format: *format, data: std::mem::take(&mut self.stream) })
+        let stream = decodable.then(|| std::mem::take(&mut self.stream))?;
+        Some(self.taken(format, stream))
+    }
+
+    fn taken(&self, format: &VideoFormat, data: Vec<u8>) -> Taken {
+        Taken { format: *format, data, treatment: self.treatment.clone() }
     }
 }
 
@@ -65,14 +83,18 @@ impl Settling {
 /// It is no whole picture.
 pub fn jpeg(taken: &Taken, quality: u8) -> Result<Vec<u8>, EncodeError> {
     if taken.format.pixel == PixelFormat::H264 {
-        return decoded(&taken.data, quality);
+        return decoded(&taken.data, taken.treatment.orientation, quality);
     }
-    let size = (taken.format.width as usize, taken.format.height as usize);
-    jpeg::encode(&Converter::new(taken.format)?.convert(&taken.data)?, size, quality)
+    let mut preparer = Preparer::new(taken.format, taken.treatment.clone())?;
+    whole(preparer.prepare(&taken.data)?, quality)
+}
+
+fn whole(picture: &Picture, quality: u8) -> Result<Vec<u8>, EncodeError> {
+    jpeg::encode(&picture.planes(), (picture.width(), picture.height()), quality)
 }
 
 /// The last picture of a stream.
-fn decoded(stream: &[u8], quality: u8) -> Result<Vec<u8>, EncodeError> {
+fn decoded(stream: &[u8], orientation: Orientation, quality: u8) -> Result<Vec<u8>, EncodeError> {
     let failed = |what: String| EncodeError::Failed(format!("the camera's H.264 cannot be decoded: {what}"));
     let mut decoder = Decoder::new().map_err(|error| failed(error.to_string()))?;
     let (mut last, mut reason) = (None, "there is no picture in it".to_owned());
@@ -87,14 +109,20 @@ fn decoded(stream: &[u8], quality: u8) -> Result<Vec<u8>, EncodeError> {
         }
     }
     let ([y, u, v], (y_stride, chroma_stride, _), size) = last.ok_or_else(|| failed(reason))?;
-    jpeg::encode(&I420 { y: &y, u: &u, v: &v, y_stride, chroma_stride }, size, quality)
+    let (width, height) = if orientation.swaps_sides() { (size.1, size.0) } else { size };
+    let mut picture = Picture::new(width, height);
+    orient(&I420 { y: &y, u: &u, v: &v, y_stride, chroma_stride }, size, orientation, &mut picture);
+    whole(&picture, quality)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        camera::{Frame, FrameRate},
+        camera::{
+            Frame, FrameRate,
+            orientation::{Flip, Rotation},
+        },
         clock,
         encode::{Bitrate, Encoder, Request, jpeg::JpegDecoder, openh264::OpenH264},
     };
@@ -135,7 +163,7 @@ mod tests {
         assert_eq!(settling.take(&raw, &flat(20), now), None);
         assert_eq!(settling.take(&raw, &flat(30), now + SETTLED_AFTER / 2), None);
         let taken = settling.take(&raw, &flat(100), now + SETTLED_AFTER).unwrap();
-        assert_eq!(taken, Taken { format: raw, data: flat(100) });
+        assert_eq!(taken, Taken { format: raw, data: flat(100), treatment: Treatment::default() });
         let (luma, u, v) = colours(&jpeg(&taken, 90).unwrap());
         assert!(luma.abs_diff(100) <= 2 && u.abs_diff(110) <= 2 && v.abs_diff(110) <= 2, "{luma} {u} {v}");
     }
@@ -175,8 +203,36 @@ mod tests {
     }
 
     #[test]
+    fn pictures_are_turned_as_viewers_see_them() {
+        let orientation = Orientation::new(Rotation::Quarter, Flip::None);
+        let treatment = Treatment { orientation };
+        // Bright at the top: after a quarter turn clockwise that is the right.
+        let mut data = flat(40);
+        data[..64 * 24].fill(200);
+        let raw =
+            Taken { format: format(PixelFormat::I420), data: data.clone(), treatment: treatment.clone() };
+        let mut encoder = OpenH264::new(format(PixelFormat::I420), Bitrate(2_000_000)).unwrap();
+        let frame = Frame { data: &data, captured: clock::now(), dmabuf: None, skipped: 0 };
+        let unit = encoder.encode(&frame, Request::Key).unwrap().unwrap();
+        let h264 = Taken { format: format(PixelFormat::H264), data: unit.data.to_vec(), treatment };
+        for taken in [raw, h264] {
+            let jpeg = jpeg(&taken, 90).unwrap();
+            let mut decoder = JpegDecoder::new().unwrap();
+            let picture = decoder.decode(&jpeg, 48, 64).unwrap();
+            let at = |x: usize, y: usize| picture.y[y * picture.y_stride + x];
+            for y in [4, 60] {
+                assert!(at(4, y).abs_diff(40) < 8 && at(44, y).abs_diff(200) < 8, "{:?}", taken.format.pixel);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_picture_is_refused() {
-        let taken = |pixel, data: &[u8]| Taken { format: format(pixel), data: data.to_vec() };
+        let taken = |pixel, data: &[u8]| Taken {
+            format: format(pixel),
+            data: data.to_vec(),
+            treatment: Treatment::default(),
+        };
         assert!(jpeg(&taken(PixelFormat::I420, &[0; 9]), 85).is_err());
         assert!(jpeg(&taken(PixelFormat::Mjpeg, b"no JPEG"), 85).is_err());
         let said = jpeg(&taken(PixelFormat::H264, &[0, 0, 0, 1, 0x67, 1]), 85).unwrap_err().to_string();

@@ -3,10 +3,16 @@
 
 use std::sync::Arc;
 
-use super::MakeEncoder;
+use super::{
+    MakeEncoder,
+    turning::{self, Lack, Plan},
+};
 use crate::{
-    camera::{PixelFormat, VideoFormat},
-    encode::{Bitrate, EncodeError, Encoder, Output},
+    camera::{PixelFormat, VideoFormat, orientation::Orientation},
+    encode::{
+        Bitrate, EncodeError, Encoder, Output,
+        prepare::{self, Treatment},
+    },
 };
 
 /// The encoder for what the camera delivers.
@@ -14,6 +20,10 @@ pub(super) struct Stage {
     make_encoder: Arc<MakeEncoder>,
     pub(super) encoder: Box<dyn Encoder>,
     pub(super) format: VideoFormat,
+    /// What the camera leaves to be turned.
+    left: Orientation,
+    pub(super) plan: Plan,
+    rigid_viewers: u64,
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
     bitrate: Bitrate,
@@ -26,13 +36,61 @@ impl Stage {
         make_encoder: Arc<MakeEncoder>,
         format: VideoFormat,
         ceiling: Bitrate,
+        left: Orientation,
+        rigid_viewers: u64,
     ) -> Result<Self, EncodeError> {
-        let encoder = make_encoder(format, ceiling)?;
-        Ok(Self { make_encoder, encoder, format, ceiling, bitrate: ceiling, failures: 0 })
+        let plan = turning::plan(left, format.pixel, rigid_viewers);
+        plan.complain(left);
+        let treatment = Treatment { orientation: plan.convert };
+        let encoder = prepare::encoder(format, &treatment, |format| make_encoder(format, ceiling))?;
+        Ok(Self {
+            make_encoder,
+            encoder,
+            format,
+            left,
+            plan,
+            rigid_viewers,
+            ceiling,
+            bitrate: ceiling,
+            failures: 0,
+        })
+    }
+
+    /// What the encoder gets: the camera's format, turned.
+    pub(super) fn encoded_format(&self) -> VideoFormat {
+        self.treatment().applied_to(self.format)
+    }
+
+    /// What makes pictures as viewers see them, whoever does it for them.
+    pub(super) fn whole_treatment(&self) -> Treatment {
+        Treatment { orientation: self.left }
+    }
+
+    fn treatment(&self) -> Treatment {
+        Treatment { orientation: self.plan.convert }
+    }
+
+    /// Turns the picture in the way that suits so many viewers who do not do it themselves. `true`: there is another
+    /// encoder, for pictures of another format.
+    pub(super) fn turn_for(&mut self, rigid_viewers: u64) -> Result<bool, EncodeError> {
+        self.rigid_viewers = rigid_viewers;
+        let plan = turning::plan(self.left, self.format.pixel, rigid_viewers);
+        if plan == self.plan {
+            return Ok(false);
+        }
+        plan.complain(self.left);
+        let converted = plan.convert != self.plan.convert;
+        self.plan = plan;
+        if converted {
+            tracing::debug!(convert = %plan.convert, viewers = ?plan.show, "the picture is turned in another way");
+            self.rebuild()?;
+        }
+        Ok(converted)
     }
 
     pub(super) fn rebuild(&mut self) -> Result<(), EncodeError> {
-        self.encoder = (self.make_encoder)(self.format, self.ceiling)?;
+        let make = |format| (self.make_encoder)(format, self.ceiling);
+        self.encoder = prepare::encoder(self.format, &self.treatment(), make)?;
         self.bitrate = self.ceiling;
         Ok(())
     }
@@ -54,10 +112,28 @@ impl Stage {
         tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
         let handed_on = self.format.pixel == PixelFormat::H264 && format.pixel == PixelFormat::H264;
         self.format = format;
+        self.plan = turning::plan(self.left, format.pixel, self.rigid_viewers);
         if handed_on {
             return result;
         }
         self.rebuild().map(|()| None)
+    }
+}
+
+impl Plan {
+    /// Says what is shown wrongly.
+    fn complain(&self, left: Orientation) {
+        match self.lacks {
+            Lack::Nothing => {}
+            Lack::Turn => tracing::warn!(
+                "a viewer's browser does not turn pictures, and the camera's own H.264 cannot be turned here: this \
+                 viewer sees it unturned; have the camera give another format to mend that"
+            ),
+            Lack::Mirror => tracing::warn!(
+                "the camera gives H.264, which cannot be {left} here: the picture is not mirrored; have the camera \
+                 give another format, or leave `flip` out"
+            ),
+        }
     }
 }
 

@@ -12,7 +12,10 @@ use super::{CameraHandle, CameraState};
 use crate::{
     camera::VideoFormat,
     clock,
-    encode::still::{Settling, Taken},
+    encode::{
+        prepare::Treatment,
+        still::{Settling, Taken},
+    },
 };
 
 /// For a camera to open, to settle and, of one that makes H.264, to come to a key frame.
@@ -46,9 +49,9 @@ pub enum StillError {
 }
 
 impl Stills {
-    /// The camera was opened: it must settle.
-    pub(super) fn opened(&self) {
-        self.lock().settling = Settling::default();
+    /// The camera was opened, and must settle. Its pictures are to be treated like this.
+    pub(super) fn opened(&self, treatment: Treatment) {
+        self.lock().settling = Settling::new(treatment);
     }
 
     /// A frame has come from the camera.

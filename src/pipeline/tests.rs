@@ -1,6 +1,7 @@
 //! The pipeline over a camera that does what the test says, step by step, by the test's own clock.
 
 mod slate;
+mod turning;
 
 use std::{
     collections::VecDeque,
@@ -40,6 +41,8 @@ enum Step {
 struct Script {
     steps: Mutex<mpsc::Receiver<Step>>,
     format: VideoFormat,
+    /// What the camera does of turning its pictures.
+    turns: Orientation,
     /// The next attempts to open are refused.
     refusals: AtomicUsize,
     /// The next attempt to open blocks until the test has dropped its end.
@@ -111,6 +114,10 @@ impl Camera for Scripted {
         Ok(Some(Frame { data: &self.data, captured: self.script.now(), dmabuf: None, skipped }))
     }
 
+    fn turn(&mut self, _wanted: Orientation) -> Orientation {
+        self.script.turns
+    }
+
     fn request_key_frame(&mut self) {
         self.script.key_requests.fetch_add(1, SeqCst);
     }
@@ -137,10 +144,25 @@ impl Rig {
     }
 
     fn with_encoder(format: VideoFormat, make_encoder: Arc<MakeEncoder>) -> Self {
+        Self::build(format, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT)
+    }
+
+    /// A camera that is to be turned, and what it does of that itself.
+    fn turned(format: VideoFormat, wanted: Orientation, by_camera: Orientation) -> Self {
+        Self::build(format, Arc::new(make_encoder), wanted, by_camera)
+    }
+
+    fn build(
+        format: VideoFormat,
+        make_encoder: Arc<MakeEncoder>,
+        orientation: Orientation,
+        turns: Orientation,
+    ) -> Self {
         let (steps, receiver) = mpsc::channel();
         let script = Arc::new(Script {
             steps: Mutex::new(receiver),
             format,
+            turns,
             refusals: AtomicUsize::new(0),
             blocks: Mutex::new(None),
             open: AtomicBool::new(false),
@@ -173,6 +195,7 @@ impl Rig {
                 accept: Accept::Any,
             },
             bitrate: Bitrate(500_000),
+            orientation,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -631,6 +654,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
             accept: Accept::Any,
         },
         bitrate: Bitrate(300_000),
+        orientation: Orientation::UPRIGHT,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewers = [handle.subscribe(), handle.subscribe()];
@@ -662,6 +686,7 @@ async fn measure_ten_seconds() {
             accept: Accept::Any,
         },
         bitrate: Bitrate(1_500_000),
+        orientation: Orientation::UPRIGHT,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewer = handle.subscribe();

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt;
 use pinhole::{
-    camera::{Accept, FrameRate, SizeWish, Wish, synthetic},
+    camera::{Accept, FrameRate, SizeWish, Wish, orientation::Orientation, synthetic},
     clock,
     encode::{Bitrate, EncodedFrame},
     peer::{
@@ -67,6 +67,7 @@ impl Device {
                 accept: Accept::Any,
             },
             bitrate: Bitrate(400_000),
+            orientation: Orientation::UPRIGHT,
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
         let mut settings = PeerSettings {
