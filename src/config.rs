@@ -172,6 +172,17 @@ pub enum ConfigError {
     NoState,
 }
 
+/// What is asked of a camera of which nothing is said.
+pub const fn default_wish() -> Wish {
+    Wish {
+        width: DEFAULT_SIZE.width,
+        height: DEFAULT_SIZE.height,
+        rate: FrameRate::new(DEFAULT_FPS),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    }
+}
+
 impl Config {
     /// Reads the file that the flags (or `PINHOLE_CONFIG`) name, and lays environment and flags over it.
     ///
@@ -527,6 +538,11 @@ fn runtime_dir() -> Option<PathBuf> {
 /// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
 pub fn under_systemd() -> bool {
     env::var_os("JOURNAL_STREAM").is_some()
+}
+
+/// Whether systemd wants to hear how the service is (sd_notify(3)).
+pub fn systemd_listens() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 fn host_name() -> String {

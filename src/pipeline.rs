@@ -11,6 +11,7 @@ mod controls;
 mod retry;
 mod slate;
 mod stage;
+mod stills;
 #[cfg(test)]
 mod tests;
 mod turning;
@@ -43,6 +44,8 @@ use air::{Origin, Slot};
 use control::Control;
 use controls::CameraControls;
 use slate::Slate;
+pub use stills::StillError;
+use stills::Stills;
 use worker::Worker;
 
 /// How long `Pipeline::stop` waits for the thread: a camera may be in a system call.
@@ -154,6 +157,7 @@ fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandl
         notice: watch::Sender::new(None),
         now: Arc::clone(&parts.now),
         controls: CameraControls::new(Arc::clone(&parts.source)),
+        stills: Stills::default(),
         settings,
     });
     let slate = Slate::new(Arc::clone(&shared), parts.timing);
@@ -229,6 +233,7 @@ struct Shared {
     notice: watch::Sender<Option<Notice>>,
     now: Arc<Now>,
     controls: CameraControls,
+    stills: Stills,
 }
 
 impl Shared {
@@ -334,6 +339,12 @@ impl CameraHandle {
     /// A viewer's estimate shall count no longer.
     pub fn forget_viewer(&self, viewer: u64) {
         self.shared.control().bitrate.forget(viewer);
+    }
+
+    /// Whether the camera's thread has not taken its next step in time: a driver or an encoder does not return. While
+    /// it waits for viewers, or to try again, there is no step that it owes.
+    pub fn is_stuck(&self, now: Instant) -> bool {
+        self.shared.control().step_due.is_some_and(|due| now > due)
     }
 
     pub fn stats(&self) -> PipelineStats {

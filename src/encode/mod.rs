@@ -13,6 +13,7 @@ pub mod overlay;
 pub mod passthrough;
 pub mod planes;
 pub mod prepare;
+pub mod still;
 
 mod range;
 

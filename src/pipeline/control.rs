@@ -24,6 +24,8 @@ pub(super) struct Control {
     slate_keys: KeyFrames,
     pub(super) bitrate: BitrateControl,
     pub(super) counters: PipelineStats,
+    /// By when the thread must have taken its next step; `None` while it waits for viewers, or to try again.
+    pub(super) step_due: Option<Instant>,
     viewers: u64,
     /// Those among them who do not turn pictures as a header extension says.
     pub(super) rigid_viewers: u64,
@@ -42,6 +44,7 @@ impl Control {
             slate_keys: KeyFrames::new(),
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
+            step_due: None,
             viewers: 0,
             rigid_viewers: 0,
             left: None,

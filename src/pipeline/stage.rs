@@ -71,6 +71,11 @@ impl Stage {
         self.treatment().applied_to(self.format)
     }
 
+    /// What makes pictures as viewers see them, whoever does it for them.
+    pub(super) fn whole_treatment(&self) -> Treatment {
+        Treatment { orientation: self.left }
+    }
+
     fn treatment(&self) -> Treatment {
         Treatment { orientation: self.plan.convert, caption: self.caption.clone() }
     }

@@ -580,6 +580,35 @@ async fn gap_in_a_cameras_own_stream_is_closed_by_a_key_frame() {
 }
 
 #[tokio::test]
+async fn snapshot_opens_the_camera_waits_until_it_has_settled_and_closes_it() {
+    let mut rig = Rig::new(I420);
+    let handle = rig.handle.clone();
+    let still = tasks::spawn("still", async move { handle.still().await });
+    rig.until(is_streaming).await;
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    drop(viewer);
+    assert!(matches!(rig.handle.still().await, Err(StillError::Busy)), "one at a time");
+    rig.advance(1000);
+    let mut last = picture(&I420);
+    last.fill(33);
+    rig.step(Step::Frame(last.clone()));
+    let taken = still.await.unwrap().unwrap();
+    assert_eq!((taken.format, taken.data), (I420, last));
+    rig.advance(1500);
+    rig.until(|state| *state == CameraState::Idle).await;
+    assert!(!rig.is_open());
+}
+
+#[tokio::test]
+async fn snapshot_of_a_camera_that_does_not_work_says_why() {
+    let rig = Rig::new(I420);
+    rig.script.refusals.store(1_000_000, SeqCst);
+    let said = rig.handle.still().await.unwrap_err().to_string();
+    assert_eq!(said, "no camera at scripted: wait");
+}
+
+#[tokio::test]
 async fn stop_closes_the_camera_and_ends_the_subscriptions() {
     let rig = Rig::new(I420);
     let mut viewer = rig.handle.subscribe();
@@ -679,4 +708,30 @@ async fn measure_ten_seconds() {
     println!("{:?}", handle.stats());
     drop(viewer);
     pipeline.stop();
+}
+
+#[tokio::test]
+async fn a_thread_that_owes_no_step_is_not_stuck_and_one_whose_encoder_hangs_is() {
+    let (notes, make_encoder) = fake_encoder();
+    let rig = Rig::with_encoder(I420, make_encoder);
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    let mut viewer = rig.handle.subscribe();
+    rig.frame();
+    viewer.next().await.unwrap();
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    let (release, hangs) = mpsc::channel();
+    notes.lock().unwrap().outcomes.push_back(Outcome::Hang(hangs));
+    rig.frame();
+    while rig.handle.stats().captured < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    rig.advance(4001);
+    assert!(rig.handle.is_stuck(rig.handle.shared.now()));
+    drop(release);
+    rig.frame();
+    while rig.handle.stats().captured < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
 }

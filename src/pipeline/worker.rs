@@ -21,6 +21,10 @@ use crate::{
 
 /// So many encoder failures without a frame between, and the camera is closed and tried again later.
 const ENCODER_FAILURES: u32 = 3;
+/// For one turn of the loop: at most a wait for a frame (`Timing::slice`) and its encoding.
+const STEP: Duration = Duration::from_secs(4);
+/// For opening a camera: a driver waits five seconds for each answer that a USB device owes it.
+const OPENING: Duration = Duration::from_secs(20);
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -72,6 +76,7 @@ impl Worker {
     /// unwinding, what the thread keeps is whole between frames, and viewers wait for the next picture.
     fn serve_guarded(&mut self) -> Result<(), Failure> {
         let served = panic::catch_unwind(AssertUnwindSafe(|| self.serve()));
+        self.shared.control().step_due = None;
         served.unwrap_or_else(|_| {
             self.forget_picture();
             let reason = "the camera's code failed, which is a fault in pinhole: please report it".to_owned();
@@ -111,7 +116,11 @@ impl Worker {
     fn serve(&mut self) -> Result<(), Failure> {
         let (shared, source) = (Arc::clone(&self.shared), self.source.describe());
         let id = &shared.settings.id;
-        shared.control().air.opening(shared.now());
+        {
+            let (mut control, now) = (shared.control(), shared.now());
+            control.air.opening(now);
+            control.step_due = Some(now + OPENING);
+        }
         shared.changed.notify_all();
         // While a failed camera is tried again, viewers go on seeing why it failed.
         if self.reported.is_none() {
@@ -150,8 +159,9 @@ impl Worker {
             control.air.opened(stage.format.rate.interval());
             self.announce(&mut control, &stage, None);
         }
+        shared.stills.opened(stage.whole_treatment());
         let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
-        while shared.control().keeps_open(shared.now()) {
+        while self.goes_on() {
             let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
             let now = shared.now();
             let Some(frame) = frame else {
@@ -159,6 +169,7 @@ impl Worker {
                 continue;
             };
             silence.broken(now);
+            shared.stills.offer(&stage.format, frame.data, now);
             let (request, bitrate) = shared.control().captured(frame.skipped, now);
             let rigid_viewers = shared.control().rigid_viewers;
             if stage.turn_for(rigid_viewers).map_err(|error| error.to_string())? {
@@ -185,6 +196,13 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether the camera is still wanted; also the sign that the thread moves.
+    fn goes_on(&self) -> bool {
+        let (mut control, now) = (self.shared.control(), self.shared.now());
+        control.step_due = Some(now + STEP);
+        control.keeps_open(now)
     }
 
     /// The encoder for an open camera, which turns its pictures by itself as far as it can.
