@@ -144,12 +144,12 @@ impl Rig {
     }
 
     fn with_encoder(format: VideoFormat, make_encoder: Arc<MakeEncoder>) -> Self {
-        Self::build(format, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT)
+        Self::build(format, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT, None)
     }
 
     /// A camera that is to be turned, and what it does of that itself.
     fn turned(format: VideoFormat, wanted: Orientation, by_camera: Orientation) -> Self {
-        Self::build(format, Arc::new(make_encoder), wanted, by_camera)
+        Self::build(format, Arc::new(make_encoder), wanted, by_camera, None)
     }
 
     fn build(
@@ -157,6 +157,7 @@ impl Rig {
         make_encoder: Arc<MakeEncoder>,
         orientation: Orientation,
         turns: Orientation,
+        caption: Option<Caption>,
     ) -> Self {
         let (steps, receiver) = mpsc::channel();
         let script = Arc::new(Script {
@@ -196,7 +197,7 @@ impl Rig {
             },
             bitrate: Bitrate(500_000),
             orientation,
-            caption: None,
+            caption,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
