@@ -34,7 +34,8 @@ use crate::{
     },
     clock,
     encode::{
-        Bitrate, EncodeError, EncodedFrame, Encoder, Output, openh264::OpenH264, passthrough::Passthrough,
+        Bitrate, EncodeError, EncodedFrame, Encoder, Output, openh264::OpenH264, overlay::Caption,
+        passthrough::Passthrough,
     },
     hub::{Cursor, Event, Hub},
     tasks,
@@ -62,6 +63,8 @@ pub struct CameraSettings {
     pub bitrate: Bitrate,
     /// What makes its pictures upright.
     pub orientation: Orientation,
+    /// What is written into its pictures.
+    pub caption: Option<Caption>,
 }
 
 /// What a camera is doing.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     ConfigError,
-    values::{BitrateValue, ControlValue, FlipValue, RotateValue, Size, nearest},
+    values::{BitrateValue, ControlValue, FlipValue, OverlayValue, RotateValue, Size, nearest},
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +36,7 @@ pub struct RawCamera {
     pub bitrate: Option<BitrateValue>,
     pub rotate: Option<RotateValue>,
     pub flip: Option<FlipValue>,
+    pub overlay: Option<OverlayValue>,
     pub controls: BTreeMap<String, ControlValue>,
 }
 

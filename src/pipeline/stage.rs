@@ -11,6 +11,7 @@ use crate::{
     camera::{PixelFormat, VideoFormat, orientation::Orientation},
     encode::{
         Bitrate, EncodeError, Encoder, Output,
+        overlay::Caption,
         prepare::{self, Treatment},
     },
 };
@@ -23,6 +24,7 @@ pub(super) struct Stage {
     /// What the camera leaves to be turned.
     left: Orientation,
     pub(super) plan: Plan,
+    caption: Option<Caption>,
     rigid_viewers: u64,
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
@@ -37,11 +39,18 @@ impl Stage {
         format: VideoFormat,
         ceiling: Bitrate,
         left: Orientation,
+        caption: Option<Caption>,
         rigid_viewers: u64,
     ) -> Result<Self, EncodeError> {
+        if caption.is_some() && format.pixel == PixelFormat::H264 {
+            tracing::warn!(
+                "the camera gives H.264, into which nothing can be written here: the overlay is left out; have the \
+                 camera give another format, or leave `overlay` out"
+            );
+        }
         let plan = turning::plan(left, format.pixel, rigid_viewers);
         plan.complain(left);
-        let treatment = Treatment { orientation: plan.convert };
+        let treatment = Treatment { orientation: plan.convert, caption: caption.clone() };
         let encoder = prepare::encoder(format, &treatment, |format| make_encoder(format, ceiling))?;
         Ok(Self {
             make_encoder,
@@ -49,6 +58,7 @@ impl Stage {
             format,
             left,
             plan,
+            caption,
             rigid_viewers,
             ceiling,
             bitrate: ceiling,
@@ -67,7 +77,7 @@ impl Stage {
     }
 
     fn treatment(&self) -> Treatment {
-        Treatment { orientation: self.plan.convert }
+        Treatment { orientation: self.plan.convert, caption: self.caption.clone() }
     }
 
     /// Turns the picture in the way that suits so many viewers who do not do it themselves. `true`: there is another

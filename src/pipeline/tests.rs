@@ -196,6 +196,7 @@ impl Rig {
             },
             bitrate: Bitrate(500_000),
             orientation,
+            caption: None,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -655,6 +656,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
         },
         bitrate: Bitrate(300_000),
         orientation: Orientation::UPRIGHT,
+        caption: None,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewers = [handle.subscribe(), handle.subscribe()];
@@ -687,6 +689,7 @@ async fn measure_ten_seconds() {
         },
         bitrate: Bitrate(1_500_000),
         orientation: Orientation::UPRIGHT,
+        caption: None,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewer = handle.subscribe();

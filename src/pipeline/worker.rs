@@ -215,7 +215,8 @@ impl Worker {
         }
         let rigid_viewers = self.shared.control().rigid_viewers;
         let make_encoder = Arc::clone(&self.make_encoder);
-        Stage::new(make_encoder, camera.format(), settings.bitrate, left, rigid_viewers)
+        let caption = settings.caption.clone();
+        Stage::new(make_encoder, camera.format(), settings.bitrate, left, caption, rigid_viewers)
     }
 
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
