@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc};
 use super::{message::Reply, server::Answer};
 use crate::{
     camera::controls::{ControlDevice, Setting},
+    clock,
     encode::still,
     pipeline::CameraHandle,
     tasks,
@@ -38,7 +39,8 @@ pub(super) async fn snapshot(cameras: Arc<[CameraHandle]>, camera: Option<String
         Ok(taken) => taken,
         Err(error) => return Reply::Error(error.to_string()).into(),
     };
-    match tasks::blocking(move || still::jpeg(&taken, quality)).await {
+    let now = clock::since_epoch();
+    match tasks::blocking(move || still::jpeg(&taken, now, quality)).await {
         Ok(Ok(picture)) => Answer { reply: Reply::Picture { bytes: picture.len() }, picture },
         Ok(Err(error)) => Reply::Error(error.to_string()).into(),
         Err(_) => fault().into(),

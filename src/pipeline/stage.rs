@@ -73,7 +73,7 @@ impl Stage {
 
     /// What makes pictures as viewers see them, whoever does it for them.
     pub(super) fn whole_treatment(&self) -> Treatment {
-        Treatment { orientation: self.left }
+        Treatment { orientation: self.left, caption: self.caption.clone() }
     }
 
     fn treatment(&self) -> Treatment {

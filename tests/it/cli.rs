@@ -83,7 +83,7 @@ impl Drop for Agent {
     }
 }
 
-pub(crate) const QUIET: [&str; 4] = ["--camera", "synthetic", "--listen", "127.0.0.1:0"];
+const QUIET: [&str; 4] = ["--camera", "synthetic", "--listen", "127.0.0.1:0"];
 
 fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
     QUIET.iter().copied().chain(more.iter().copied()).collect()

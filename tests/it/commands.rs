@@ -4,7 +4,9 @@ use std::{fs, io::Write, os::unix::net::UnixStream, process::Output};
 
 use pinhole::encode::jpeg::JpegDecoder;
 
-use crate::cli::{Agent, Folder, QUIET, pinhole, refusal};
+use crate::cli::{Agent, Folder, pinhole, refusal};
+
+const SYNTHETIC: [&str; 4] = ["--camera", "synthetic", "--size", "320x240"];
 
 /// Runs it to its end, which must be a success without a word on standard error.
 fn says(folder: &Folder, arguments: &[&str]) -> Vec<u8> {
@@ -20,9 +22,9 @@ fn usage_error(folder: &Folder, arguments: &[&str]) -> String {
     String::from_utf8(output.stderr).expect("text")
 }
 
-/// An agent with a synthetic camera, that takes commands.
-fn agent(folder: &Folder) -> Agent {
-    let (agent, _) = Agent::start(pinhole(folder, &[&QUIET[..], &["--size", "320x240"]].concat()));
+/// An agent that takes commands.
+fn agent(folder: &Folder, camera: &[&str]) -> Agent {
+    let (agent, _) = Agent::start(pinhole(folder, &[&["--listen", "127.0.0.1:0"], camera].concat()));
     while UnixStream::connect(folder.0.join("state/control.sock")).is_err() {
         pinhole::clock::pause(std::time::Duration::from_millis(10));
     }
@@ -65,7 +67,7 @@ fn controls_of_what_is_no_camera_are_refused() {
 #[test]
 fn controls_of_an_agents_camera_without_any_are_refused_by_it() {
     let folder = Folder::new("agent-controls");
-    let _agent = agent(&folder);
+    let _agent = agent(&folder, &SYNTHETIC);
     let none = refusal(&folder, &["controls", "cam0"]);
     assert_eq!(none, "synthetic has no controls: it is not a video device");
     let other = refusal(&folder, &["controls", "cam1"]);
@@ -94,7 +96,7 @@ fn a_snapshot_is_taken_with_and_without_an_agent() {
     says(&folder, &["snapshot", "--camera", "synthetic", "--out", &path]);
     assert_is_picture(&fs::read(&file).expect("it was written"), (1280, 720));
     {
-        let _agent = agent(&folder);
+        let _agent = agent(&folder, &SYNTHETIC);
         says(&folder, &["snapshot", "--out", &path]);
         assert_is_picture(&fs::read(&file).expect("it was replaced"), (320, 240));
         assert_is_picture(&says(&folder, &["snapshot", "--camera", "cam0", "--out", "-"]), (320, 240));
@@ -105,12 +107,14 @@ fn a_snapshot_is_taken_with_and_without_an_agent() {
 }
 
 #[test]
-fn a_snapshot_of_a_file_is_decoded() {
+fn a_snapshot_of_h264_is_decoded_by_the_agent_too() {
     let folder = Folder::new("snapshot-h264");
     let replay =
         concat!("replay:", env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/h264/bars-160x120-25fps.h264");
     let jpeg = says(&folder, &["snapshot", "--camera", replay, "--out", "-"]);
     assert_is_picture(&jpeg, (160, 120));
+    let _agent = agent(&folder, &["--camera", replay]);
+    assert_is_picture(&says(&folder, &["snapshot", "--out", "-"]), (160, 120));
 }
 
 #[test]
@@ -132,7 +136,7 @@ fn a_snapshot_that_cannot_be_taken_or_written_is_refused() {
 #[test]
 fn a_request_of_another_version_is_answered_in_words() {
     let folder = Folder::new("version");
-    let _agent = agent(&folder);
+    let _agent = agent(&folder, &SYNTHETIC);
     let mut stream = UnixStream::connect(folder.0.join("state/control.sock")).expect("it listens");
     stream.write_all(b"{\"do\":\"snapshot\",\"camera\":1}\n").expect("it reads");
     let reply = std::io::read_to_string(stream).expect("it answers");
