@@ -8,7 +8,7 @@ use super::{
     air::{Air, Due, Origin},
 };
 use crate::encode::{
-    Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, keyframe::KeyFrames,
+    Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, choice::InUse, keyframe::KeyFrames,
 };
 
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Control {
     slate_keys: KeyFrames,
     pub(super) bitrate: BitrateControl,
     pub(super) counters: PipelineStats,
+    /// What encodes, or did last.
+    pub(super) encoder: Option<InUse>,
     viewers: u64,
     /// When the last viewer left.
     left: Option<Instant>,
@@ -40,6 +42,7 @@ impl Control {
             slate_keys: KeyFrames::new(),
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
+            encoder: None,
             viewers: 0,
             left: None,
             linger,

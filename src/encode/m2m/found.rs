@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::input;
 use crate::{
-    camera::{negotiate::FourCc, video_nodes},
+    camera::{VideoFormat, negotiate::FourCc, video_nodes},
+    encode::EncodeError,
     sys::m2m::{M2m, Picture, Side},
 };
 
@@ -21,6 +23,38 @@ pub struct FoundEncoder {
     pub inputs: Vec<FourCc>,
     /// Width and height in pixels of the largest picture, where the driver tells.
     pub largest: Option<(u32, u32)>,
+}
+
+impl FoundEncoder {
+    /// Whether it takes a camera's pictures, as they are or converted, by what it says of itself.
+    pub fn takes(&self, format: &VideoFormat) -> bool {
+        self.fits(format) && input::choose(format.pixel, &self.inputs).is_some()
+    }
+
+    /// Why it does not.
+    pub fn refusal(&self, format: &VideoFormat) -> EncodeError {
+        let (width, height) = (format.width, format.height);
+        let reason = match self.largest {
+            Some((most_x, most_y)) if !self.fits(format) => {
+                format!("{self} codes {most_x}x{most_y} at the most")
+            }
+            Some(_) | None => {
+                let inputs: Vec<_> = self.inputs.iter().map(ToString::to_string).collect();
+                format!("{self} takes only {}", inputs.join(", "))
+            }
+        };
+        EncodeError::Unsupported { width, height, reason }
+    }
+
+    fn fits(&self, format: &VideoFormat) -> bool {
+        self.largest.is_none_or(|(width, height)| format.width <= width && format.height <= height)
+    }
+}
+
+impl std::fmt::Display for FoundEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.path.display(), self.card)
+    }
 }
 
 /// The encoders for a coded format, in the order of their numbers.
