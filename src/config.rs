@@ -14,7 +14,7 @@ use std::{
 
 use crate::signal::mqtt::Secret;
 use crate::{
-    camera::{self, FrameRate, SizeWish, Wish, controls::Setting},
+    camera::{self, Accept, FrameRate, SizeWish, Wish, controls::Setting},
     cli::RunArgs,
     encode::{Bitrate, choice::Choice},
     signal::message::IceServer,
@@ -163,6 +163,17 @@ pub enum ConfigError {
     File { key: &'static str, path: PathBuf, source: std::io::Error },
     #[error("no place for the keys: neither HOME nor STATE_DIRECTORY is set; give a folder with --state")]
     NoState,
+}
+
+/// What is asked of a camera of which nothing is said.
+pub const fn default_wish() -> Wish {
+    Wish {
+        width: DEFAULT_SIZE.width,
+        height: DEFAULT_SIZE.height,
+        rate: FrameRate::new(DEFAULT_FPS),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    }
 }
 
 impl Config {
@@ -518,6 +529,11 @@ fn runtime_dir() -> Option<PathBuf> {
 /// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
 pub fn under_systemd() -> bool {
     env::var_os("JOURNAL_STREAM").is_some()
+}
+
+/// Whether systemd wants to hear how the service is (sd_notify(3)).
+pub fn systemd_listens() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 fn host_name() -> String {

@@ -322,6 +322,12 @@ impl CameraHandle {
         self.shared.control().bitrate.forget(viewer);
     }
 
+    /// Whether the camera's thread has not taken its next step in time: a driver or an encoder does not return. While
+    /// it waits for viewers, or to try again, there is no step that it owes.
+    pub fn is_stuck(&self, now: Instant) -> bool {
+        self.shared.control().step_due.is_some_and(|due| now > due)
+    }
+
     pub fn stats(&self) -> PipelineStats {
         self.shared.control().stats()
     }

@@ -7,7 +7,10 @@ use std::{
 
 use v4l::Device;
 
-use super::negotiate::{self, FourCc};
+use super::{
+    identity::{Identity, Present},
+    negotiate::{self, FourCc},
+};
 use crate::sys::{format, video};
 
 /// A video node that can capture.
@@ -25,10 +28,21 @@ const PROCESSORS: [&str; 2] = ["bcm2835-isp", "pispbe"];
 /// The devices that can capture, those with a format that can be used first, then by number. A device that may
 /// not be opened is logged and left out.
 pub fn capture_devices() -> Vec<Found> {
-    let mut found: Vec<_> = video_nodes().into_iter().filter_map(look_at).collect();
+    present().into_iter().map(|Present { path, identity }| Found { path, card: identity.card }).collect()
+}
+
+/// The same, and what tells one from another.
+pub(super) fn present() -> Vec<Present> {
+    let links = links();
+    let mut found: Vec<_> = video_nodes().into_iter().filter_map(|path| look_at(path, &links)).collect();
     // The sort is stable, so the numbers' order stays.
     found.sort_by_key(|(_, usable)| !usable);
     found.into_iter().map(|(found, _)| found).collect()
+}
+
+/// Who is at this path, if it is a camera.
+pub(super) fn identify(path: &Path) -> Option<Identity> {
+    look_at(path.to_path_buf(), &links()).map(|(present, _)| present.identity)
 }
 
 /// ` by NAME (pid N)` for another process that has the device open, as far as `/proc` lets us see; else empty.
@@ -58,6 +72,11 @@ pub(super) fn remedy_for_missing() -> String {
     format!("there is {}; choose one with --camera", list.join(", "))
 }
 
+/// Whether a driver is an image processor's.
+pub(super) fn is_processor(driver: &str) -> bool {
+    PROCESSORS.contains(&driver)
+}
+
 /// All of `/dev/videoN`, by number.
 pub(crate) fn video_nodes() -> Vec<PathBuf> {
     let number = |entry: fs::DirEntry| {
@@ -70,26 +89,45 @@ pub(crate) fn video_nodes() -> Vec<PathBuf> {
     numbers.into_iter().map(|number| PathBuf::from(format!("/dev/video{number}"))).collect()
 }
 
+/// The links in `/dev/v4l`, each with the node that it leads to. udev makes them; where it does not run, there are none.
+fn links() -> Vec<(PathBuf, PathBuf)> {
+    let entries = |folder| fs::read_dir(folder).into_iter().flatten().flatten();
+    let all = entries("/dev/v4l/by-id").chain(entries("/dev/v4l/by-path")).map(|entry| entry.path());
+    all.filter_map(|link| Some((link.clone(), link.canonicalize().ok()?))).collect()
+}
+
 /// The device, if it can capture, and whether in a format that can be used.
-fn look_at(path: PathBuf) -> Option<(Found, bool)> {
+fn look_at(path: PathBuf, links: &[(PathBuf, PathBuf)]) -> Option<(Present, bool)> {
     let capability = Device::with_path(&path).and_then(|device| {
         video::close_on_exec(&device)?;
         Ok((video::capability(&device)?, device))
     });
     let (capability, device) = match capability {
         Ok(opened) => opened,
+        Err(reason) if matches!(reason.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
+            return None;
+        }
         Err(reason) => {
             tracing::warn!(device = %path.display(), %reason, "cannot look at a video device");
             return None;
         }
     };
     let api = capability.capture_api().filter(|_| capability.streams())?;
-    if PROCESSORS.contains(&capability.driver.as_str()) {
+    if is_processor(&capability.driver) {
         return None;
     }
     let formats = format::formats(&device, api).unwrap_or_default();
     let usable = formats.into_iter().any(|code| negotiate::pixel_format(FourCc(code)).is_some());
-    Some((Found { path, card: capability.card }, usable))
+    let node = path.canonicalize().unwrap_or_else(|_| path.clone());
+    let links = links.iter().filter(|(_, target)| *target == node).map(|(link, _)| link.clone()).collect();
+    let (card, bus, index) = (capability.card, capability.bus, index_of(&node));
+    Some((Present { path, identity: Identity { card, bus, index, links } }, usable))
+}
+
+/// Which of its device's nodes this is.
+fn index_of(node: &Path) -> Option<u32> {
+    let file = Path::new("/sys/class/video4linux").join(node.file_name()?).join("index");
+    fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod v4l2;
 
 mod child;
 mod devices;
+mod identity;
 mod mailbox;
 mod pipe;
 mod spec;
@@ -239,6 +240,12 @@ pub enum CameraError {
         "camera {device} cannot do {width}x{height}: it offers {offered}; choose one of them with --size"
     )]
     Size { device: String, width: u32, height: u32, offered: String },
+    #[error(
+        "nothing to see comes in at {device}: {reason}; connect a source, switch it on, or choose another mode there"
+    )]
+    NoSignal { device: String, reason: String },
+    #[error("another signal comes in at {device}: it is opened anew")]
+    SignalChanged { device: String },
     #[error("camera {device} was disconnected")]
     Lost { device: String },
     #[error("camera {device} gave no picture for {seconds:.1} s")]
@@ -268,6 +275,8 @@ impl CameraError {
             | Self::Busy { .. }
             | Self::Lost { .. }
             | Self::Stalled { .. }
+            | Self::NoSignal { .. }
+            | Self::SignalChanged { .. }
             | Self::Command { .. }
             | Self::Io { .. } => true,
             Self::Permission { .. } | Self::NotUsable { .. } | Self::Size { .. } | Self::BadFile { .. } => {

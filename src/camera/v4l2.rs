@@ -1,10 +1,13 @@
 //! A V4L2 capture device (a webcam, a capture card, the kernel's test driver), its buffers mapped, none copied.
 //! The newest filled buffer is given out and goes back to the driver at the next call. Used on the camera's
-//! pipeline thread. Not here: from a path to a streaming device (`opening`), which format to take (`negotiate`), what
+//! pipeline thread. Not here: which path (`finder`), from there to a streaming device (`opening`), which format to take (`negotiate`), what
 //! `/dev` and `/proc` tell (`devices`).
 
+mod cable;
+mod finder;
 mod offers;
 mod opening;
+mod survey;
 
 use std::{
     io,
@@ -24,9 +27,12 @@ use crate::{
         time, video,
     },
 };
+use cable::{Cable, Trouble};
+use finder::{Finder, Named};
 use opening::Opening;
 
 pub use super::devices::{Found, capture_devices};
+pub use survey::{Content, Survey, survey};
 
 /// One to encode from, one that is being filled, two to wait.
 const BUFFERS: u32 = 4;
@@ -34,32 +40,40 @@ const BUFFERS: u32 = 4;
 /// How long a device may give no picture before it counts as stalled.
 const STALL: Duration = Duration::from_secs(2);
 
-/// Opens one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Opens one device, and the same again whatever number it has by then.
+#[derive(Debug)]
 pub struct V4l2Source {
-    /// As the user named it; a link, as in `/dev/v4l/by-id`, finds a camera again under another number.
-    pub path: PathBuf,
+    finder: Finder,
 }
 
 impl V4l2Source {
     /// The device at a path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { finder: Finder::new(Named::Path(path.into())) }
+    }
+
+    /// The device whose card has this name, in capitals or not.
+    pub fn card(name: impl Into<String>) -> Self {
+        Self { finder: Finder::new(Named::Card(name.into())) }
     }
 }
 
 impl CameraSource for V4l2Source {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
-        let opening = Opening { path: &self.path, name: self.describe() };
-        Ok(Box::new(opening.open(wish)?))
+        let path = self.finder.find()?;
+        let opening = Opening { path: &path, name: self.describe() };
+        let camera = opening.open(wish)?;
+        self.finder.opened(&path);
+        Ok(Box::new(camera))
     }
 
     fn describe(&self) -> String {
-        self.path.display().to_string()
+        self.finder.describe()
     }
 
     fn control_node(&self) -> Option<PathBuf> {
-        Some(self.path.clone())
+        // Of one that is absent, what it is called: nothing can be opened there, and the refusal names it.
+        Some(self.finder.find().unwrap_or_else(|_| self.describe().into()))
     }
 }
 
@@ -67,6 +81,8 @@ struct V4l2Camera {
     name: String,
     buffers: CaptureBuffers,
     device: Device,
+    /// Of a grabber; a camera has none.
+    cable: Option<Cable>,
     format: VideoFormat,
     losses: Losses,
     last_picture: Instant,
@@ -83,6 +99,7 @@ impl Camera for V4l2Camera {
 
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError> {
         self.buffers.release().map_err(|error| self.failed(error))?;
+        self.look_at_cable()?;
         if !self.buffers.wait(wait).map_err(|error| self.failed(error))? {
             return self.nothing();
         }
@@ -119,11 +136,18 @@ impl Camera for V4l2Camera {
 }
 
 impl V4l2Camera {
-    fn new(name: String, device: Device, buffers: CaptureBuffers, format: VideoFormat) -> Self {
+    fn new(
+        name: String,
+        device: Device,
+        cable: Option<Cable>,
+        buffers: CaptureBuffers,
+        format: VideoFormat,
+    ) -> Self {
         Self {
             name,
             buffers,
             device,
+            cable,
             format,
             losses: Losses::default(),
             last_picture: clock::now(),
@@ -139,6 +163,18 @@ impl V4l2Camera {
         let unit = self.assembler.whole(self.buffers.bytes());
         self.unit = unit.filter(|unit| unbroken || unit.kind == FrameKind::Key);
         self.unit.is_some()
+    }
+
+    /// An error where another signal comes in by now, or none any more.
+    fn look_at_cable(&mut self) -> Result<(), CameraError> {
+        let Some(cable) = &mut self.cable else { return Ok(()) };
+        let device = || self.name.clone();
+        match cable.has_changed(&self.device, clock::now()) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(CameraError::SignalChanged { device: device() }),
+            Err(Trouble::NoSignal(reason)) => Err(CameraError::NoSignal { device: device(), reason }),
+            Err(Trouble::Io(error)) => Err(self.failed(error)),
+        }
     }
 
     /// Takes the newest filled buffer; of H.264 the next.

@@ -3,10 +3,12 @@
 //!
 //! - `people`: `pinhole pair`, `viewers`, `revoke`.
 //! - `controls`: `pinhole controls`.
+//! - `devices`: `pinhole devices`.
 //! - `place`: which device is meant.
 //! - `table`: text in columns.
 
 mod controls;
+mod devices;
 mod people;
 mod place;
 mod table;
@@ -75,6 +77,12 @@ pub enum Command {
         #[arg(value_name = "KEY|NAME")]
         who: String,
     },
+    /// List the cameras and encoders of this machine, and what pinhole would choose
+    Devices {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List a camera's controls (brightness, exposure, …), or set some
     Controls {
         /// A camera of the running agent by its id, a device as /dev/video0, or a card's name
@@ -130,6 +138,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
             controls::run(&sockets, device, settings, *json, &mut out)
         }

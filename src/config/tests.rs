@@ -1,7 +1,6 @@
 //! How files, flags and mistakes are read.
 
 use super::*;
-use crate::camera::Accept;
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, &RunArgs::default())

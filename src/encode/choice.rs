@@ -139,7 +139,7 @@ pub fn make(kind: Kind, format: VideoFormat, bitrate: Bitrate) -> Result<Made, E
 /// The first of the board's encoders that can be started; if none can, the first one's reason.
 fn make_m2m(format: VideoFormat, bitrate: Bitrate) -> Result<Made, EncodeError> {
     let mut refusal = None;
-    for found in encoders() {
+    for found in m2m::search(m2m::H264) {
         match M2mEncoder::open(&found.path, m2m::H264, format, bitrate) {
             Ok(encoder) => return Ok(Made { encoder: Box::new(encoder), name: found.to_string() }),
             Err(error) => {

@@ -26,6 +26,8 @@ pub(super) struct Control {
     pub(super) counters: PipelineStats,
     /// What encodes, or did last.
     pub(super) encoder: Option<InUse>,
+    /// By when the thread must have taken its next step; `None` while it waits for viewers, or to try again.
+    pub(super) step_due: Option<Instant>,
     viewers: u64,
     /// When the last viewer left.
     left: Option<Instant>,
@@ -43,6 +45,7 @@ impl Control {
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
             encoder: None,
+            step_due: None,
             viewers: 0,
             left: None,
             linger,

@@ -671,3 +671,29 @@ async fn measure_ten_seconds() {
     drop(viewer);
     pipeline.stop();
 }
+
+#[tokio::test]
+async fn a_thread_that_owes_no_step_is_not_stuck_and_one_whose_encoder_hangs_is() {
+    let (notes, make_encoder) = fake_encoder();
+    let rig = Rig::with_encoder(I420, make_encoder);
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    let mut viewer = rig.handle.subscribe();
+    rig.frame();
+    viewer.next().await.unwrap();
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    let (release, hangs) = mpsc::channel();
+    notes.lock().unwrap().outcomes.push_back(Outcome::Hang(hangs));
+    rig.frame();
+    while rig.handle.stats().captured < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    rig.advance(4001);
+    assert!(rig.handle.is_stuck(rig.handle.shared.now()));
+    drop(release);
+    rig.frame();
+    while rig.handle.stats().captured < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+}

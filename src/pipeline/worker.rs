@@ -19,6 +19,11 @@ use crate::{
     encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, choice::InUse, passthrough},
 };
 
+/// For one turn of the loop: at most a wait for a frame (`Timing::slice`) and its encoding.
+const STEP: Duration = Duration::from_secs(4);
+/// For opening a camera: a driver waits five seconds for each answer that a USB device owes it.
+const OPENING: Duration = Duration::from_secs(20);
+
 pub(super) struct Worker {
     shared: Arc<Shared>,
     source: Arc<dyn CameraSource>,
@@ -69,6 +74,7 @@ impl Worker {
     /// unwinding, what the thread keeps is whole between frames, and viewers wait for the next picture.
     fn serve_guarded(&mut self) -> Result<(), Failure> {
         let served = panic::catch_unwind(AssertUnwindSafe(|| self.serve()));
+        self.shared.control().step_due = None;
         served.unwrap_or_else(|_| {
             self.forget_picture();
             let reason = "the camera's code failed, which is a fault in pinhole: please report it".to_owned();
@@ -108,7 +114,11 @@ impl Worker {
     fn serve(&mut self) -> Result<(), Failure> {
         let (shared, source) = (Arc::clone(&self.shared), self.source.describe());
         let id = &shared.settings.id;
-        shared.control().air.opening(shared.now());
+        {
+            let (mut control, now) = (shared.control(), shared.now());
+            control.air.opening(now);
+            control.step_due = Some(now + OPENING);
+        }
         shared.changed.notify_all();
         // While a failed camera is tried again, viewers go on seeing why it failed.
         if self.reported.is_none() {
@@ -151,7 +161,7 @@ impl Worker {
             self.announce(&mut control, &stage, None);
         }
         let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
-        while shared.control().keeps_open(shared.now()) {
+        while self.goes_on() {
             let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
             let now = shared.now();
             let Some(frame) = frame else {
@@ -183,6 +193,13 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether the camera is still wanted; also the sign that the thread moves.
+    fn goes_on(&self) -> bool {
+        let (mut control, now) = (self.shared.control(), self.shared.now());
+        control.step_due = Some(now + STEP);
+        control.keeps_open(now)
     }
 
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.

@@ -13,6 +13,8 @@ pub struct Capability {
     /// The device's name for people.
     pub card: String,
     pub driver: String,
+    /// Where it is plugged in: `usb-0000:01:00.0-1.2`.
+    pub bus: String,
     /// The `V4L2_CAP_…` flags of this node, not of the whole device.
     pub flags: u32,
 }
@@ -46,7 +48,7 @@ pub fn capability(device: &Device) -> io::Result<Capability> {
     unsafe { ioctl(&device.handle(), vidioc::VIDIOC_QUERYCAP, &mut raw) }?;
     let whole_device = raw.capabilities & v4l_sys::V4L2_CAP_DEVICE_CAPS == 0;
     let flags = if whole_device { raw.capabilities } else { raw.device_caps };
-    Ok(Capability { card: text(&raw.card), driver: text(&raw.driver), flags })
+    Ok(Capability { card: text(&raw.card), driver: text(&raw.driver), bus: text(&raw.bus_info), flags })
 }
 
 /// Keeps child processes from inheriting the device, which would hold it open after the agent has closed it.
@@ -63,7 +65,7 @@ pub fn close_on_exec(device: &Device) -> io::Result<()> {
 }
 
 /// Drivers fill in names as C strings, cut where the field ends, be it within a character.
-fn text(field: &[u8]) -> String {
+pub(super) fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).trim().to_owned()
 }

@@ -7,7 +7,11 @@ mod bars;
 mod contract;
 mod encoder;
 mod formats;
+mod hdmi;
+mod loopback;
 mod multiplanar;
+mod pair;
+mod renumbered;
 mod webcam;
 
 use std::{
@@ -52,8 +56,12 @@ fn failure(camera: &mut dyn Camera) -> CameraError {
 
 /// Sets one of vivid's controls from another process, as a person would.
 fn control(setting: &str) {
-    let status = Command::new("v4l2-ctl").args(["-d", DEVICE, "-c", setting]).status().unwrap();
-    assert!(status.success(), "{setting}");
+    v4l2_ctl(&["-c", setting]);
+}
+
+fn v4l2_ctl(arguments: &[&str]) {
+    let output = Command::new("v4l2-ctl").args(["-d", DEVICE]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
 /// The driver's buffer is a DMABUF of at least the picture's size, which another driver could read.

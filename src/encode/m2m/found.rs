@@ -59,7 +59,12 @@ impl std::fmt::Display for FoundEncoder {
 
 /// The encoders for a coded format, in the order of their numbers.
 pub fn find(coded: FourCc) -> Vec<FoundEncoder> {
-    video_nodes().iter().filter_map(|path| look_at(path, coded)).collect()
+    search(coded).collect()
+}
+
+/// The same, each looked at when it is its turn: some devices take their time to open.
+pub(in crate::encode) fn search(coded: FourCc) -> impl Iterator<Item = FoundEncoder> {
+    video_nodes().into_iter().filter_map(move |path| look_at(&path, coded))
 }
 
 fn look_at(path: &Path, coded: FourCc) -> Option<FoundEncoder> {
