@@ -195,6 +195,7 @@ fn start_cameras(
             name: camera.name.clone(),
             wish: camera.wish,
             bitrate: camera.bitrate,
+            encoder: camera.encoder,
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;
