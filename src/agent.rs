@@ -45,6 +45,7 @@ use crate::{
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
     control::{self, Reach},
+    encode::overlay::Caption,
     inviter::Inviter,
     links::{self, Output, Place},
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
@@ -197,6 +198,7 @@ fn start_cameras(
             bitrate: camera.bitrate,
             encoder: camera.encoder,
             orientation: camera.orientation,
+            caption: camera.overlay.map(|content| Caption { content, name: camera.name.clone() }),
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;

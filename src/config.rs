@@ -20,7 +20,7 @@ use crate::{
         orientation::{Flip, Orientation, Rotation},
     },
     cli::RunArgs,
-    encode::{Bitrate, choice::Choice},
+    encode::{Bitrate, choice::Choice, overlay::Content},
     signal::message::IceServer,
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
@@ -65,6 +65,8 @@ pub struct CameraConfig {
     pub encoder: Choice,
     /// What makes its pictures upright.
     pub orientation: Orientation,
+    /// What is written into its pictures.
+    pub overlay: Option<Content>,
     /// Set at each opening.
     pub controls: Vec<Setting>,
 }
@@ -337,6 +339,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 raw.rotate.map_or(Rotation::None, |rotate| rotate.0),
                 raw.flip.map_or(Flip::None, |flip| flip.0),
             ),
+            overlay: raw.overlay.and_then(|overlay| overlay.0),
             controls: raw
                 .controls
                 .into_iter()

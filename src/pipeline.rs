@@ -35,6 +35,7 @@ use crate::{
     encode::{
         Bitrate, EncodeError, EncodedFrame, Output,
         choice::{self, Choice, InUse, Kind, Made},
+        overlay::Caption,
     },
     hub::{Cursor, Event, Hub},
     tasks,
@@ -62,6 +63,8 @@ pub struct CameraSettings {
     pub encoder: Choice,
     /// What makes its pictures upright.
     pub orientation: Orientation,
+    /// What is written into its pictures.
+    pub caption: Option<Caption>,
 }
 
 /// What a camera is doing.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     ConfigError,
-    values::{BitrateValue, ControlValue, FlipValue, RotateValue, Size, nearest},
+    values::{BitrateValue, ControlValue, FlipValue, OverlayValue, RotateValue, Size, nearest},
 };
 use crate::encode::choice::Choice;
 
@@ -39,6 +39,7 @@ pub struct RawCamera {
     pub encoder: Option<Choice>,
     pub rotate: Option<RotateValue>,
     pub flip: Option<FlipValue>,
+    pub overlay: Option<OverlayValue>,
     pub controls: BTreeMap<String, ControlValue>,
 }
 

@@ -146,6 +146,7 @@ fn malformed_values_name_the_line_and_what_would_fit() {
         ("[camera]\nrotate = 45", 2, "0, 90, 180 or 270"),
         ("[camera]\nrotate = -90", 2, "0, 90, 180 or 270"),
         ("[camera]\nflip = \"sideways\"", 2, "horizontal, vertical or both"),
+        ("[camera]\noverlay = \"date\"", 2, "time, name or time+name"),
         ("name = ", 1, ""),
         ("[camera", 1, ""),
     ] {
@@ -164,6 +165,16 @@ fn a_rotation_comes_before_a_flip() {
         orientation("[camera]\nrotate = 90\nflip = \"horizontal\""),
         Orientation::new(Rotation::Quarter, Flip::Horizontal)
     );
+}
+
+#[test]
+fn an_overlay_is_time_or_name_or_both_or_none() {
+    let overlay = |text: &str| load(text).expect("good").cameras[0].overlay;
+    assert_eq!(overlay(""), None);
+    assert_eq!(overlay("[camera]\noverlay = \"none\""), None);
+    assert_eq!(overlay("[camera]\noverlay = \"time\""), Some(Content::Time));
+    assert_eq!(overlay("[camera]\noverlay = \"name\""), Some(Content::Name));
+    assert_eq!(overlay("[camera]\noverlay = \"time+name\""), Some(Content::TimeAndName));
 }
 
 #[test]

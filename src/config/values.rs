@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::{
     camera::orientation::{Flip, Rotation},
-    encode::Bitrate,
+    encode::{Bitrate, overlay::Content},
 };
 
 /// A picture's size in pixels, written `1280x720`; both even.
@@ -110,6 +110,26 @@ impl<'de> Deserialize<'de> for FlipValue {
             other => {
                 return Err(de::Error::custom(format!(
                     "`{other}` does not fit: give none, horizontal, vertical or both"
+                )));
+            }
+        }))
+    }
+}
+
+/// What is written into a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverlayValue(pub Option<Content>);
+
+impl<'de> Deserialize<'de> for OverlayValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match String::deserialize(deserializer)?.as_str() {
+            "none" => None,
+            "time" => Some(Content::Time),
+            "name" => Some(Content::Name),
+            "time+name" => Some(Content::TimeAndName),
+            other => {
+                return Err(de::Error::custom(format!(
+                    "`{other}` does not fit: give none, time, name or time+name"
                 )));
             }
         }))

@@ -10,6 +10,7 @@ pub mod level;
 pub mod m2m;
 pub mod openh264;
 pub mod orient;
+pub mod overlay;
 pub mod passthrough;
 pub mod planes;
 pub mod prepare;

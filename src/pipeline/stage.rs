@@ -14,6 +14,7 @@ use crate::{
     encode::{
         Bitrate, EncodeError, Encoder, Output,
         choice::{self, Choice, InUse, Kind, Made},
+        overlay::Caption,
         passthrough::Passthrough,
         prepare::{self, Treatment},
     },
@@ -27,6 +28,18 @@ const HARDWARE_FAILURES: u32 = 2;
 /// Frames; ten seconds of an ordinary camera.
 const WORKED: u32 = 300;
 
+/// What is to be made of a camera's pictures.
+pub(super) struct Task {
+    pub(super) choice: Choice,
+    /// The configured rate, for which the encoder's level is chosen.
+    pub(super) ceiling: Bitrate,
+    /// What the camera leaves to be turned.
+    pub(super) left: Orientation,
+    pub(super) caption: Option<Caption>,
+    /// Viewers who do not turn pictures themselves.
+    pub(super) rigid_viewers: u64,
+}
+
 /// The encoder for what the camera delivers.
 pub(super) struct Stage {
     make_encoder: Arc<MakeEncoder>,
@@ -37,6 +50,7 @@ pub(super) struct Stage {
     /// What the camera leaves to be turned.
     left: Orientation,
     pub(super) plan: Plan,
+    caption: Option<Caption>,
     rigid_viewers: u64,
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
@@ -54,15 +68,19 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new(
         make_encoder: Arc<MakeEncoder>,
-        choice: Choice,
         format: VideoFormat,
-        ceiling: Bitrate,
-        left: Orientation,
-        rigid_viewers: u64,
+        task: Task,
     ) -> Result<Self, EncodeError> {
+        let Task { choice, ceiling, left, caption, rigid_viewers } = task;
+        if caption.is_some() && format.pixel == PixelFormat::H264 {
+            tracing::warn!(
+                "the camera gives H.264, into which nothing can be written here: the overlay is left out; have the \
+                 camera give another format, or leave `overlay` out"
+            );
+        }
         let plan = turning::plan(left, format.pixel, rigid_viewers);
         plan.complain(left);
-        let treatment = Treatment { orientation: plan.convert };
+        let treatment = Treatment { orientation: plan.convert, caption: caption.clone() };
         let (encoder, in_use) = make(make_encoder.as_ref(), choice, format, &treatment, ceiling, None)?;
         Ok(Self {
             make_encoder,
@@ -72,6 +90,7 @@ impl Stage {
             format,
             left,
             plan,
+            caption,
             rigid_viewers,
             ceiling,
             bitrate: ceiling,
@@ -93,7 +112,7 @@ impl Stage {
     }
 
     fn treatment(&self) -> Treatment {
-        Treatment { orientation: self.plan.convert }
+        Treatment { orientation: self.plan.convert, caption: self.caption.clone() }
     }
 
     /// Turns the picture in the way that suits so many viewers who do not do it themselves. `true`: there is another

@@ -204,6 +204,7 @@ impl Rig {
             bitrate: Bitrate(500_000),
             encoder,
             orientation,
+            caption: None,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -646,6 +647,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
         bitrate: Bitrate(300_000),
         encoder: Choice::OpenH264,
         orientation: Orientation::UPRIGHT,
+        caption: None,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewers = [handle.subscribe(), handle.subscribe()];
@@ -679,6 +681,7 @@ async fn measure_ten_seconds() {
         bitrate: Bitrate(1_500_000),
         encoder: Choice::OpenH264,
         orientation: Orientation::UPRIGHT,
+        caption: None,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewer = handle.subscribe();

@@ -12,7 +12,7 @@ use super::{
     CameraState, Control, MakeEncoder, Parts, Shared, Timing,
     air::{Origin, Stream},
     retry::Retry,
-    stage::{Described, Stage},
+    stage::{Described, Stage, Task},
 };
 use crate::{
     camera::{Camera, CameraError, CameraSource, VideoFormat},
@@ -213,7 +213,14 @@ impl Worker {
         }
         let rigid_viewers = self.shared.control().rigid_viewers;
         let make_encoder = Arc::clone(&self.make_encoder);
-        Stage::new(make_encoder, settings.encoder, camera.format(), settings.bitrate, left, rigid_viewers)
+        let task = Task {
+            choice: settings.encoder,
+            ceiling: settings.bitrate,
+            left,
+            caption: settings.caption.clone(),
+            rigid_viewers,
+        };
+        Stage::new(make_encoder, camera.format(), task)
     }
 
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.

@@ -69,6 +69,7 @@ impl Device {
             bitrate: Bitrate(400_000),
             encoder: Choice::Auto,
             orientation: Orientation::UPRIGHT,
+            caption: None,
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
         let mut settings = PeerSettings {

@@ -11,9 +11,11 @@ use std::{
 use pinhole::{
     camera::{
         CameraError, Wish,
+        orientation::{Flip, Orientation, Rotation},
         v4l2::{Found, V4l2Source, capture_devices},
     },
     clock,
+    encode::convert::Converter,
 };
 
 use crate::{
@@ -63,6 +65,43 @@ fn a_named_size_that_is_not_offered_is_refused_with_the_list() {
         "camera /dev/video0 cannot do 800x600: it offers 320x180, 640x360, 640x480, 1280x720, 1920x1080, \
          3840x2160; choose one of them with --size"
     );
+}
+
+#[test]
+#[ignore = "needs vivid: run by tests/vm/test webcam"]
+fn the_camera_flips_its_picture_by_itself_and_a_quarter_turn_is_left_to_others() {
+    let quarter = |flip| Orientation::new(Rotation::Quarter, flip);
+    for (wanted, done, left_side) in [
+        (Orientation::of_flip(Flip::Horizontal), Orientation::of_flip(Flip::Horizontal), "black"),
+        (Orientation::of_flip(Flip::Both), Orientation::of_flip(Flip::Both), "black"),
+        (quarter(Flip::None), Orientation::UPRIGHT, "white"),
+        // Without the mirror image, viewers can do the rest.
+        (quarter(Flip::Horizontal), Orientation::of_flip(Flip::Horizontal), "black"),
+        (Orientation::of_flip(Flip::Vertical), Orientation::of_flip(Flip::Vertical), "white"),
+    ] {
+        let mut camera = open(&wish(320, 180, 30));
+        let turned = camera.turn(wanted);
+        assert_eq!(turned, done, "{wanted}");
+        let mut converter = Converter::new(camera.format()).unwrap();
+        // Those that were filled before the flip come first.
+        for _ in 0..6 {
+            next(camera.as_mut()).unwrap();
+        }
+        let data = loop {
+            if let Some(frame) = camera.next_frame(Duration::from_secs(5)).unwrap() {
+                break frame.data.to_vec();
+            }
+        };
+        let picture = converter.convert(&data).unwrap();
+        // Below vivid's text, which it does not flip.
+        let luma = picture.y[172 * picture.y_stride + 20];
+        assert_eq!(
+            if luma > 120 { "white" } else { "black" },
+            left_side,
+            "{wanted}: luma {luma} at the left"
+        );
+    }
+    control("horizontal_flip=0,vertical_flip=0");
 }
 
 #[test]
