@@ -196,6 +196,7 @@ fn start_cameras(
             name: camera.name.clone(),
             wish: camera.wish,
             bitrate: camera.bitrate,
+            encoder: camera.encoder,
             orientation: camera.orientation,
             caption: camera.overlay.map(|content| Caption { content, name: camera.name.clone() }),
         };

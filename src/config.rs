@@ -20,7 +20,7 @@ use crate::{
         orientation::{Flip, Orientation, Rotation},
     },
     cli::RunArgs,
-    encode::{Bitrate, overlay::Content},
+    encode::{Bitrate, choice::Choice, overlay::Content},
     signal::message::IceServer,
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
@@ -62,6 +62,7 @@ pub struct CameraConfig {
     pub source: Source,
     pub wish: Wish,
     pub bitrate: Bitrate,
+    pub encoder: Choice,
     /// What makes its pictures upright.
     pub orientation: Orientation,
     /// What is written into its pictures.
@@ -291,6 +292,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
     first.size = args.size.or(first.size);
     first.fps = args.fps.or(first.fps);
     first.bitrate = args.bitrate.or(first.bitrate);
+    first.encoder = args.encoder.or(first.encoder);
 
     let several = raw.len() > 1;
     let mut cameras: Vec<CameraConfig> = Vec::new();
@@ -315,6 +317,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
             return Err(value(key("fps"), format!("{fps} does not fit: give 1 to 120 frames per second")));
         }
         let size = raw.size.unwrap_or(DEFAULT_SIZE);
+        let encoder = raw.encoder.unwrap_or_default();
         let source = match raw.source.as_deref() {
             None | Some("auto") => Source::Auto,
             Some(text) => Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?),
@@ -328,9 +331,10 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 height: size.height,
                 rate: FrameRate::new(fps),
                 size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
-                accept: Accept::Any,
+                accept: encoder.accept(),
             },
             bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
+            encoder,
             orientation: Orientation::new(
                 raw.rotate.map_or(Rotation::None, |rotate| rotate.0),
                 raw.flip.map_or(Flip::None, |flip| flip.0),

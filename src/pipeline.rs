@@ -29,13 +29,14 @@ use tokio::sync::watch;
 pub use crate::hub::Received;
 use crate::{
     camera::{
-        CameraSource, PixelFormat, VideoFormat, Wish,
+        CameraSource, VideoFormat, Wish,
         orientation::{Orientation, Rotation},
     },
     clock,
     encode::{
-        Bitrate, EncodeError, EncodedFrame, Encoder, Output, openh264::OpenH264, overlay::Caption,
-        passthrough::Passthrough,
+        Bitrate, EncodeError, EncodedFrame, Output,
+        choice::{self, Choice, InUse, Kind, Made},
+        overlay::Caption,
     },
     hub::{Cursor, Event, Hub},
     tasks,
@@ -61,6 +62,8 @@ pub struct CameraSettings {
     pub wish: Wish,
     /// The rate to encode at where nothing speaks against it, and never more.
     pub bitrate: Bitrate,
+    /// Which encoders may be used. The wish must accept what they take ([`Choice::accept`]).
+    pub encoder: Choice,
     /// What makes its pictures upright.
     pub orientation: Orientation,
     /// What is written into its pictures.
@@ -176,20 +179,13 @@ struct Parts {
     timing: Timing,
 }
 
-type MakeEncoder = dyn Fn(VideoFormat, Bitrate) -> Result<Box<dyn Encoder>, EncodeError> + Send + Sync;
+type MakeEncoder = dyn Fn(Kind, VideoFormat, Bitrate) -> Result<Made, EncodeError> + Send + Sync;
 type Now = dyn Fn() -> Instant + Send + Sync;
 
 impl Parts {
     fn real(source: Arc<dyn CameraSource>) -> Self {
-        Self { source, make_encoder: Arc::new(make_encoder), now: Arc::new(clock::now), timing: Timing::REAL }
+        Self { source, make_encoder: Arc::new(choice::make), now: Arc::new(clock::now), timing: Timing::REAL }
     }
-}
-
-fn make_encoder(format: VideoFormat, bitrate: Bitrate) -> Result<Box<dyn Encoder>, EncodeError> {
-    Ok(match format.pixel {
-        PixelFormat::H264 => Box::new(Passthrough::new()),
-        _ => Box::new(OpenH264::new(format, bitrate)?),
-    })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -349,6 +345,11 @@ impl CameraHandle {
 
     pub fn stats(&self) -> PipelineStats {
         self.shared.control().stats()
+    }
+
+    /// The encoder that is in use, or was when the camera was open last.
+    pub fn encoder(&self) -> Option<InUse> {
+        self.shared.control().encoder.clone()
     }
 }
 

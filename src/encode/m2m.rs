@@ -24,6 +24,7 @@ use crate::{
 use coder::{Coded, Coder, PutIn, Waited};
 use flight::{Asked, Flight};
 
+pub(in crate::encode) use found::search;
 pub use found::{FoundEncoder, find};
 #[cfg(test)]
 pub(in crate::encode) use tests::over_openh264;

@@ -1,5 +1,7 @@
-//! The encoder for what a camera delivers, made anew when that changes or the encoder fails. Runs on the camera's
-//! thread. Not here: when a camera is opened, and what becomes of the frames (`worker`).
+//! The encoder for what a camera delivers: the best that the setting allows and the board has, made anew when the
+//! format changes or it fails, and replaced by software when the board's own fails again and again. Made with each
+//! opening of the camera, so that what was given up is tried again then. Runs on the camera's thread. Not here: when a
+//! camera is opened, and what becomes of the frames (`worker`).
 
 use std::sync::Arc;
 
@@ -11,15 +13,39 @@ use crate::{
     camera::{PixelFormat, VideoFormat, orientation::Orientation},
     encode::{
         Bitrate, EncodeError, Encoder, Output,
+        choice::{self, Choice, InUse, Kind, Made},
         overlay::Caption,
+        passthrough::Passthrough,
         prepare::{self, Treatment},
     },
 };
 
+/// So many failures without a frame between, and the camera is closed and tried again later.
+const FAILURES: u32 = 3;
+/// So many failures of the board's encoder, each less than `WORKED` frames after the one before, and software takes
+/// over.
+const HARDWARE_FAILURES: u32 = 2;
+/// Frames; ten seconds of an ordinary camera.
+const WORKED: u32 = 300;
+
+/// What is to be made of a camera's pictures.
+pub(super) struct Task {
+    pub(super) choice: Choice,
+    /// The configured rate, for which the encoder's level is chosen.
+    pub(super) ceiling: Bitrate,
+    /// What the camera leaves to be turned.
+    pub(super) left: Orientation,
+    pub(super) caption: Option<Caption>,
+    /// Viewers who do not turn pictures themselves.
+    pub(super) rigid_viewers: u64,
+}
+
 /// The encoder for what the camera delivers.
 pub(super) struct Stage {
     make_encoder: Arc<MakeEncoder>,
+    choice: Choice,
     pub(super) encoder: Box<dyn Encoder>,
+    pub(super) in_use: InUse,
     pub(super) format: VideoFormat,
     /// What the camera leaves to be turned.
     left: Orientation,
@@ -29,19 +55,23 @@ pub(super) struct Stage {
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
     bitrate: Bitrate,
-    /// Failures since the last frame.
-    pub(super) failures: u32,
+    /// Since the last frame.
+    failures: u32,
+    /// Of the board's encoder.
+    hardware_failures: u32,
+    /// Since the last failure.
+    frames: u32,
+    /// Why the board's encoder is not used any more.
+    given_up: Option<EncodeError>,
 }
 
 impl Stage {
     pub(super) fn new(
         make_encoder: Arc<MakeEncoder>,
         format: VideoFormat,
-        ceiling: Bitrate,
-        left: Orientation,
-        caption: Option<Caption>,
-        rigid_viewers: u64,
+        task: Task,
     ) -> Result<Self, EncodeError> {
+        let Task { choice, ceiling, left, caption, rigid_viewers } = task;
         if caption.is_some() && format.pixel == PixelFormat::H264 {
             tracing::warn!(
                 "the camera gives H.264, into which nothing can be written here: the overlay is left out; have the \
@@ -51,10 +81,12 @@ impl Stage {
         let plan = turning::plan(left, format.pixel, writing(&caption), rigid_viewers);
         plan.complain(left);
         let treatment = Treatment { orientation: plan.convert, caption: caption.clone() };
-        let encoder = prepare::encoder(format, &treatment, |format| make_encoder(format, ceiling))?;
+        let (encoder, in_use) = make(make_encoder.as_ref(), choice, format, &treatment, ceiling, None)?;
         Ok(Self {
             make_encoder,
+            choice,
             encoder,
+            in_use,
             format,
             left,
             plan,
@@ -63,7 +95,15 @@ impl Stage {
             ceiling,
             bitrate: ceiling,
             failures: 0,
+            hardware_failures: 0,
+            frames: 0,
+            given_up: None,
         })
+    }
+
+    /// Whether the camera encodes by itself, so that it is to be asked for key frames.
+    pub(super) fn hands_on(&self) -> bool {
+        self.in_use.kind == Kind::Passthrough
     }
 
     /// What the encoder gets: the camera's format, turned.
@@ -98,19 +138,18 @@ impl Stage {
         Ok(converted)
     }
 
-    pub(super) fn rebuild(&mut self) -> Result<(), EncodeError> {
-        let make = |format| (self.make_encoder)(format, self.ceiling);
-        self.encoder = prepare::encoder(self.format, &self.treatment(), make)?;
-        self.bitrate = self.ceiling;
-        Ok(())
-    }
-
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
         if bitrate != self.bitrate {
             self.bitrate = bitrate;
             self.encoder.set_bitrate(bitrate)?;
         }
         Ok(())
+    }
+
+    /// A frame came of it.
+    pub(super) fn worked(&mut self) {
+        self.failures = 0;
+        self.frames = self.frames.saturating_add(1);
     }
 
     /// Another format, and what becomes of its first frame.
@@ -120,7 +159,7 @@ impl Stage {
         result: Result<Option<Output>, EncodeError>,
     ) -> Result<Option<Output>, EncodeError> {
         tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
-        let handed_on = self.format.pixel == PixelFormat::H264 && format.pixel == PixelFormat::H264;
+        let handed_on = self.hands_on() && format.pixel == PixelFormat::H264;
         self.format = format;
         self.plan = turning::plan(self.left, format.pixel, writing(&self.caption), self.rigid_viewers);
         if handed_on {
@@ -128,6 +167,74 @@ impl Stage {
         }
         self.rebuild().map(|()| None)
     }
+
+    /// After a failure: a new encoder, perhaps of another kind.
+    ///
+    /// # Errors
+    /// It failed too often, or there is no other.
+    pub(super) fn replace(&mut self, failure: EncodeError) -> Result<(), EncodeError> {
+        if self.frames >= WORKED {
+            self.hardware_failures = 0;
+        }
+        self.frames = 0;
+        self.failures += 1;
+        self.hardware_failures += u32::from(self.in_use.kind == Kind::M2m);
+        let tired = self.in_use.kind == Kind::M2m && self.hardware_failures >= HARDWARE_FAILURES;
+        if tired && self.choice == Choice::Auto {
+            self.given_up = Some(failure);
+            self.failures = 0;
+        } else if self.failures >= FAILURES {
+            return Err(failure);
+        }
+        self.rebuild()
+    }
+
+    fn rebuild(&mut self) -> Result<(), EncodeError> {
+        // The old one goes first: a board may have room for one only.
+        self.encoder = Box::new(Passthrough::new());
+        let made = make(
+            self.make_encoder.as_ref(),
+            self.choice,
+            self.format,
+            &self.treatment(),
+            self.ceiling,
+            self.given_up.as_ref(),
+        );
+        (self.encoder, self.in_use) = made?;
+        self.bitrate = self.ceiling;
+        Ok(())
+    }
+}
+
+/// The best encoder that can be made; but not the board's own where that was given up.
+fn make(
+    make_encoder: &MakeEncoder,
+    choice: Choice,
+    format: VideoFormat,
+    treatment: &Treatment,
+    bitrate: Bitrate,
+    given_up: Option<&EncodeError>,
+) -> Result<(Box<dyn Encoder>, InUse), EncodeError> {
+    let mut refusal = None;
+    for kind in choice.candidates(format.pixel)?.iter().copied() {
+        if kind == Kind::M2m && given_up.is_some() {
+            continue;
+        }
+        let mut known_by = String::new();
+        let made = prepare::encoder(format, treatment, |format| {
+            let Made { encoder, name } = make_encoder(kind, format, bitrate)?;
+            known_by = name;
+            Ok(encoder)
+        });
+        match made {
+            Ok(encoder) => {
+                let why = choice::why(choice, kind, given_up.or(refusal.as_ref()));
+                return Ok((encoder, InUse { kind, name: known_by, why }));
+            }
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(refusal.unwrap_or(EncodeError::NoHardware))
 }
 
 fn writing(caption: &Option<Caption>) -> Writing {

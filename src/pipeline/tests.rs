@@ -1,5 +1,6 @@
 //! The pipeline over a camera that does what the test says, step by step, by the test's own clock.
 
+mod encoders;
 mod slate;
 mod turning;
 
@@ -13,8 +14,8 @@ use std::{
 
 use super::*;
 use crate::{
-    camera::{Accept, Camera, CameraError, Frame, FrameRate, SizeWish},
-    encode::{EncodedFrame, FrameKind, Output, Request},
+    camera::{Accept, Camera, CameraError, Frame, FrameRate, PixelFormat, SizeWish},
+    encode::{EncodedFrame, Encoder, FrameKind, Output, Request},
 };
 
 const I420: VideoFormat =
@@ -140,20 +141,26 @@ struct Rig {
 
 impl Rig {
     fn new(format: VideoFormat) -> Self {
-        Self::with_encoder(format, Arc::new(make_encoder))
+        Self::with_encoder(format, on_a_board_without_encoder(choice::make))
     }
 
     fn with_encoder(format: VideoFormat, make_encoder: Arc<MakeEncoder>) -> Self {
-        Self::build(format, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT, None)
+        Self::with_choice(format, Choice::Auto, make_encoder)
+    }
+
+    fn with_choice(format: VideoFormat, encoder: Choice, make_encoder: Arc<MakeEncoder>) -> Self {
+        Self::build(format, encoder, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT, None)
     }
 
     /// A camera that is to be turned, and what it does of that itself.
     fn turned(format: VideoFormat, wanted: Orientation, by_camera: Orientation) -> Self {
-        Self::build(format, Arc::new(make_encoder), wanted, by_camera, None)
+        let make_encoder = on_a_board_without_encoder(choice::make);
+        Self::build(format, Choice::Auto, make_encoder, wanted, by_camera, None)
     }
 
     fn build(
         format: VideoFormat,
+        encoder: Choice,
         make_encoder: Arc<MakeEncoder>,
         orientation: Orientation,
         turns: Orientation,
@@ -196,6 +203,7 @@ impl Rig {
                 accept: Accept::Any,
             },
             bitrate: Bitrate(500_000),
+            encoder,
             orientation,
             caption,
         };
@@ -479,11 +487,22 @@ impl Encoder for FakeEncoder {
 fn fake_encoder() -> (Arc<Mutex<Notes>>, Arc<MakeEncoder>) {
     let notes = Arc::new(Mutex::new(Notes::default()));
     let shared = Arc::clone(&notes);
-    let make: Arc<MakeEncoder> = Arc::new(move |_, _| {
+    let make = on_a_board_without_encoder(move |_, _, _| {
         shared.lock().unwrap().made += 1;
-        Ok(Box::new(FakeEncoder { notes: Arc::clone(&shared), first: true }))
+        let encoder = Box::new(FakeEncoder { notes: Arc::clone(&shared), first: true });
+        Ok(Made { encoder, name: "fake".to_owned() })
     });
     (notes, make)
+}
+
+/// Makes all kinds but that of the board's own encoder.
+fn on_a_board_without_encoder(
+    make: impl Fn(Kind, VideoFormat, Bitrate) -> Result<Made, EncodeError> + Send + Sync + 'static,
+) -> Arc<MakeEncoder> {
+    Arc::new(move |kind, format, bitrate| match kind {
+        Kind::M2m => Err(EncodeError::NoHardware),
+        Kind::OpenH264 | Kind::Passthrough => make(kind, format, bitrate),
+    })
 }
 
 #[tokio::test]
@@ -656,6 +675,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
             accept: Accept::Any,
         },
         bitrate: Bitrate(300_000),
+        encoder: Choice::OpenH264,
         orientation: Orientation::UPRIGHT,
         caption: None,
     };
@@ -689,6 +709,7 @@ async fn measure_ten_seconds() {
             accept: Accept::Any,
         },
         bitrate: Bitrate(1_500_000),
+        encoder: Choice::OpenH264,
         orientation: Orientation::UPRIGHT,
         caption: None,
     };

@@ -12,15 +12,13 @@ use super::{
     CameraState, Control, MakeEncoder, Parts, Shared, Timing,
     air::{Origin, Stream},
     retry::Retry,
-    stage::{Described, Stage},
+    stage::{Described, Stage, Task},
 };
 use crate::{
-    camera::{Camera, CameraError, CameraSource, PixelFormat, VideoFormat},
-    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, passthrough},
+    camera::{Camera, CameraError, CameraSource, VideoFormat},
+    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, choice::InUse, passthrough},
 };
 
-/// So many encoder failures without a frame between, and the camera is closed and tried again later.
-const ENCODER_FAILURES: u32 = 3;
 /// For one turn of the loop: at most a wait for a frame (`Timing::slice`) and its encoding.
 const STEP: Duration = Duration::from_secs(4);
 /// For opening a camera: a driver waits five seconds for each answer that a USB device owes it.
@@ -165,6 +163,7 @@ impl Worker {
             let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
             let now = shared.now();
             let Some(frame) = frame else {
+                self.publish_late(&mut stage)?;
                 silence.check(now, &stage.format, self.source.as_ref())?;
                 continue;
             };
@@ -189,7 +188,8 @@ impl Worker {
                     None
                 }
             };
-            if stage.format.pixel == PixelFormat::H264 {
+            let kind = self.publish_late(&mut stage)?.or(kind);
+            if stage.hands_on() {
                 self.ask_camera(camera, request, kind);
             } else if request == Request::Key && kind != Some(FrameKind::Key) {
                 shared.control().keys.failed();
@@ -215,13 +215,19 @@ impl Worker {
         }
         let rigid_viewers = self.shared.control().rigid_viewers;
         let make_encoder = Arc::clone(&self.make_encoder);
-        let caption = settings.caption.clone();
-        Stage::new(make_encoder, camera.format(), settings.bitrate, left, caption, rigid_viewers)
+        let task = Task {
+            choice: settings.encoder,
+            ceiling: settings.bitrate,
+            left,
+            caption: settings.caption.clone(),
+            rigid_viewers,
+        };
+        Stage::new(make_encoder, camera.format(), task)
     }
 
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
     fn publish(&mut self, output: Output, stage: &mut Stage) -> Option<FrameKind> {
-        stage.failures = 0;
+        stage.worked();
         let kind = output.kind;
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
@@ -234,9 +240,32 @@ impl Worker {
         Some(kind)
     }
 
+    /// Frames that an encoder which was behind has finished meanwhile; gives the last one's kind, or a key frame's.
+    fn publish_late(&mut self, stage: &mut Stage) -> Result<Option<FrameKind>, String> {
+        let mut kind = None;
+        loop {
+            match stage.encoder.take_ready() {
+                Ok(Some(output)) => {
+                    let published = self.publish(output, stage);
+                    kind = if kind == Some(FrameKind::Key) { kind } else { published.or(kind) };
+                }
+                Ok(None) => return Ok(kind),
+                Err(error) => {
+                    self.recover(error, stage)?;
+                    return Ok(kind);
+                }
+            }
+        }
+    }
+
     /// Tells the viewers' sessions what the stream is, as soon as that is known: for a camera that is encoded here
     /// before the first frame, for another with its first key frame.
     fn announce(&mut self, control: &mut Control, stage: &Stage, key_frame: Option<&EncodedFrame>) {
+        if control.encoder.as_ref() != Some(&stage.in_use) {
+            let InUse { name, why, .. } = &stage.in_use;
+            tracing::info!(camera = %self.shared.settings.id, encoder = %name, %why, "encoder chosen");
+            control.encoder = Some(stage.in_use.clone());
+        }
         let format = stage.encoded_format();
         let from_stream = || passthrough::profile_level(&key_frame?.data);
         let profile_level = stage.encoder.profile_level().or_else(from_stream);
@@ -265,12 +294,8 @@ impl Worker {
             return Ok(());
         }
         self.shared.control().counters.encode_errors += 1;
-        stage.failures += 1;
-        tracing::warn!(%camera, "{error}; making a new encoder");
-        if stage.failures >= ENCODER_FAILURES {
-            return Err(error.to_string());
-        }
-        stage.rebuild().map_err(|error| error.to_string())
+        tracing::warn!(%camera, encoder = %stage.in_use.name, "{error}; making a new encoder");
+        stage.replace(error).map_err(|error| error.to_string())
     }
 
     /// Key frames of a camera that encodes by itself: it is asked for those that are wanted, and for the one that is

@@ -407,7 +407,8 @@ fn crop(device: &M2m, path: &Path, format: &VideoFormat, got: &Picture) -> Resul
     if (got.width, got.height) == (width, height) {
         return Ok(());
     }
-    let reason = match device.set_crop(width, height) {
+    // Some choose it by themselves, and do not let it be set.
+    let reason = match device.set_crop(width, height).or_else(|_| device.crop()) {
         Ok(cropped) if cropped == (width, height) => return Ok(()),
         Ok((width, height)) => format!("{} codes {width}x{height} of it", path.display()),
         Err(error) => format!("{} codes {}x{} of it ({error})", path.display(), got.width, got.height),

@@ -109,8 +109,8 @@ async fn h264_of_the_cameras_own_is_turned_by_viewers_alone() {
 #[tokio::test]
 async fn what_is_written_on_is_turned_here_and_the_letters_are_upright() {
     let caption = Caption { content: Content::Name, name: "M".repeat(20) };
-    let make = Arc::new(make_encoder);
-    let rig = Rig::build(I420, make, QUARTER, Orientation::UPRIGHT, Some(caption));
+    let make = on_a_board_without_encoder(choice::make);
+    let rig = Rig::build(I420, Choice::Auto, make, QUARTER, Orientation::UPRIGHT, Some(caption));
     let mut viewer = rig.handle.subscribe();
     let frame = rig.key_frame(&mut viewer).await;
     assert_eq!(frame.rotation, Rotation::None);
