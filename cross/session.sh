@@ -16,7 +16,7 @@ viewer=${PINHOLE_VIEWER:-}
 if [ -z "$viewer" ]; then
   command -v cargo >/dev/null || PATH=$TOOLCHAIN/bin:$PATH
   command -v cargo >/dev/null || die "no cargo to build the viewer with; cross/setup.sh unpacks one, or set PINHOLE_VIEWER"
-  ensure_packages g++ nasm libclang-dev
+  ensure_packages g++ cmake make nasm libclang-dev
   (cd "$REPO" && env -u CARGO_TARGET_DIR cargo build --locked --example viewer --target-dir "$REPO/target") >&2 || die "the viewer does not build; the lines above say why"
   viewer=$REPO/target/debug/examples/viewer
 fi

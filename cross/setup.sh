@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh: installs what cross/build.sh needs on a Debian 12 amd64 machine. Changes nothing when all is there.
 #
-# - Debian packages, by apt (root or sudo): a C compiler for build scripts, libclang for bindgen, nasm.
+# - Debian packages, by apt (root or sudo): a C compiler for build scripts, libclang for bindgen, cmake, nasm.
 # - Debian's current Rust (rustc-web, cargo-web), unpacked into the cache and not installed: beside rustup it conflicts.
 # - zig from PyPI as C and C++ compiler and linker for every target, with cargo-zigbuild to drive it.
 # Nothing is added to the machine's dpkg architectures or apt sources.
@@ -13,7 +13,7 @@ ZIGLANG=0.17.1
 ZIGBUILD=0.24.0
 
 # cargo-web and rustc-web are only unpacked, so their libraries are named here.
-PACKAGES=(gcc libc6-dev binutils file nasm clang libclang1-14 python3-venv ca-certificates
+PACKAGES=(gcc libc6-dev binutils file cmake make nasm clang libclang1-14 python3-venv ca-certificates
   libcurl4 libgit2-1.5 libsqlite3-0 libssh2-1 libedit2 libxml2 libz3-4)
 
 check_host() {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  thread  cam-ID          one for each camera: capture + encode; parked while nobody watches
+//!  thread  slate-ID        one for each camera: shows why, while someone watches and there is no picture
 //!     │ hub: a ring of encoded frames; a viewer that falls behind skips to the next key frame
 //!     ▼
 //!  tasks   session         two for each viewer (what it asks; hub → RTP), and those of the WebRTC crate
@@ -33,13 +34,16 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
-    camera::{self, CameraSource, Spec},
+    camera::{
+        self, CameraSource, Spec,
+        controls::{ControlDevice, ControlError},
+    },
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
-    control,
+    control::{self, Reach},
     inviter::Inviter,
     links::{self, Output, Place},
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
@@ -77,6 +81,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let (cameras, pipelines) = start_cameras(&config.cameras, sources)?;
     let (broker, carriers) = start_carriers(&config, &address)?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
+    let reached = cameras.clone().into();
     let peers = peer::start(peer_settings(&config), cameras, to_viewers);
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
@@ -96,7 +101,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     };
     // The first to open a link of a new agent is its owner.
     print_links(&inviter.one_for_each_place(Role::Admin).await?);
-    let control = control::start(&config.control, inviter);
+    let control = control::start(&config.control, Reach { inviter, cameras: reached });
 
     let failed = tokio::select! {
         biased;
@@ -111,7 +116,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         let _ = commands.send(Command::EndSessions { done }).await;
         let _ = sessions_ended.await;
     }
-    tokio::task::block_in_place(|| pipelines.into_iter().for_each(Pipeline::stop));
+    tokio::task::block_in_place(|| Pipeline::stop_all(pipelines));
     if failed.is_none() {
         let _ = commands.send(Command::Stop).await;
         let _ = exchange.await;
@@ -132,21 +137,47 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
 }
 
 /// The configured camera, opened once for a moment where that disturbs nobody: a wrong path or size is told at the
-/// start and not to the first viewer.
+/// start and not to the first viewer. One that is absent, in use or does not work just now may be there later: viewers
+/// see a slate until then.
 fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
-    let spec = match &camera.source {
-        Source::Named(spec) => spec.clone(),
-        Source::Auto => match camera::v4l2::capture_devices().into_iter().next() {
-            Some(found) => Spec::Device(found.path),
-            None => Spec::Synthetic,
-        },
+    let source = match &camera.source {
+        Source::Named(spec) => spec.clone().source(),
+        Source::Auto => camera::auto::source(),
     };
-    let opens_at_start = matches!(spec, Spec::Device(_) | Spec::Card(_) | Spec::Replay(_));
-    let source = spec.source();
-    if opens_at_start {
-        source.open(&camera.wish)?;
+    // A command is not run only to see whether it runs.
+    let opens_at_start = !matches!(camera.source, Source::Named(Spec::Process(_)));
+    if opens_at_start && let Err(error) = source.open(&camera.wish) {
+        if !error.may_pass() {
+            return Err(error.into());
+        }
+        tracing::warn!(camera = %camera.id, "{error}; it is tried again while someone watches");
     }
+    check_controls(camera, source.as_ref())?;
     Ok(source)
+}
+
+/// A wrong control or value is told at the start, where the camera is there to say so.
+fn check_controls(camera: &CameraConfig, source: &dyn CameraSource) -> Result<()> {
+    if camera.controls.is_empty() {
+        return Ok(());
+    }
+    let key = || format!("controls of camera `{}`", camera.id);
+    let Some(node) = source.control_node() else {
+        if camera.source == Source::Auto {
+            warn!(camera = %camera.id, "no camera was found, so its controls are not set");
+            return Ok(());
+        }
+        return Err(anyhow!(
+            "{}: {} has none: remove [camera.controls], or name a V4L2 device as the source",
+            key(),
+            source.describe()
+        ));
+    };
+    match ControlDevice::open(&node) {
+        Ok(device) => device.check(&camera.controls).with_context(key),
+        Err(ControlError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error).with_context(key),
+    }
 }
 
 fn start_cameras(
@@ -164,6 +195,7 @@ fn start_cameras(
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;
+        handle.preset_controls(&camera.controls);
         started.0.push(handle);
         started.1.push(pipeline);
     }

@@ -14,13 +14,13 @@ use std::{
 
 use crate::signal::mqtt::Secret;
 use crate::{
-    camera::{self, Accept, FrameRate, SizeWish, Wish},
+    camera::{self, Accept, FrameRate, SizeWish, Wish, controls::Setting},
     cli::RunArgs,
     encode::Bitrate,
     signal::message::IceServer,
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
-pub use values::{BitrateValue, Size};
+pub use values::{BitrateValue, Size, nearest};
 
 /// The port of the page and of `/mqtt`.
 pub const DEFAULT_PORT: u16 = 8480;
@@ -58,6 +58,8 @@ pub struct CameraConfig {
     pub source: Source,
     pub wish: Wish,
     pub bitrate: Bitrate,
+    /// Set at each opening.
+    pub controls: Vec<Setting>,
 }
 
 /// Where a camera's pictures come from.
@@ -162,6 +164,17 @@ pub enum ConfigError {
     NoState,
 }
 
+/// What is asked of a camera of which nothing is said.
+pub const fn default_wish() -> Wish {
+    Wish {
+        width: DEFAULT_SIZE.width,
+        height: DEFAULT_SIZE.height,
+        rate: FrameRate::new(DEFAULT_FPS),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    }
+}
+
 impl Config {
     /// Reads the file that the flags (or `PINHOLE_CONFIG`) name, and lays environment and flags over it.
     ///
@@ -250,7 +263,7 @@ pub fn unknown_variables(known: &[String]) -> Vec<(String, Option<String>)> {
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with("PINHOLE_") && !known.contains(name))
         .map(|name| {
-            let nearest = values::nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
+            let nearest = nearest(&name, known.iter().map(String::as_str)).map(str::to_owned);
             (name, nearest)
         })
         .collect()
@@ -310,6 +323,11 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 accept: Accept::Any,
             },
             bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
+            controls: raw
+                .controls
+                .into_iter()
+                .map(|(control, value)| Setting { control, value: value.0 })
+                .collect(),
         });
     }
     Ok(cameras)

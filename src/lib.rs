@@ -32,6 +32,7 @@ pub mod inviter;
 pub mod links;
 pub mod log;
 pub mod tasks;
+pub mod text;
 
 pub mod camera;
 pub mod encode;

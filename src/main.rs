@@ -3,13 +3,13 @@
 use std::{future::poll_fn, io, process::ExitCode, task::Poll};
 
 use clap::Parser;
-use pinhole::{agent, cli::Cli, config, config::Config, control, log, tasks};
+use pinhole::{agent, cli, cli::Cli, config, config::Config, log, tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(&cli) {
+    let arguments = Cli::parse();
+    match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pinhole: {error:#}");
@@ -18,16 +18,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
-    log::start(&cli.run.log).map_err(anyhow::Error::msg)?;
+fn run(arguments: &Cli) -> anyhow::Result<()> {
+    log::start(&arguments.run.log).map_err(anyhow::Error::msg)?;
     for (variable, nearest) in config::unknown_variables(&Cli::variables()) {
         let meant = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
         warn!("the environment variable {variable} means nothing to pinhole{meant}");
     }
-    if let Some(command) = &cli.command {
-        return Ok(control::command::run(command, &cli.run)?);
+    if let Some(command) = &arguments.command {
+        return Ok(cli::run(command, &arguments.run)?);
     }
-    let config = Config::load(&cli.run)?;
+    let config = Config::load(&arguments.run)?;
     rustls::crypto::ring::default_provider().install_default().map_err(|_| {
         anyhow::anyhow!("another TLS provider was installed before: this is a fault in pinhole")
     })?;

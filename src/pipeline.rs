@@ -1,11 +1,15 @@
 //! A camera's pipeline: one thread that opens the camera at the first viewer, encodes each frame once, publishes
 //! it to the hub, and closes the camera after the last viewer. Capture and encode share the thread: the driver's
 //! own buffers are the slot in which the newest frame waits, so a frame is converted straight from the mapped
-//! buffer, with nothing handed over between. This file is what others hold of it, from any task or thread; the
-//! thread itself is in `worker`. Not here: what cameras and encoders do.
+//! buffer, with nothing handed over between. A second thread shows the slate while the camera gives no picture. This
+//! file is what others hold of it, from any task or thread; the threads themselves are in `worker` and `slate`. Not
+//! here: what cameras and encoders do.
 
+mod air;
 mod control;
+mod controls;
 mod retry;
+mod slate;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -24,11 +28,17 @@ pub use crate::hub::Received;
 use crate::{
     camera::{CameraSource, PixelFormat, VideoFormat, Wish},
     clock,
-    encode::{Bitrate, EncodeError, Encoder, openh264::OpenH264, passthrough::Passthrough},
+    encode::{
+        Bitrate, EncodeError, EncodedFrame, Encoder, Output, openh264::OpenH264, passthrough::Passthrough,
+    },
     hub::{Cursor, Event, Hub},
     tasks,
 };
+use air::{Origin, Slot};
 use control::Control;
+use controls::CameraControls;
+use slate::Slate;
+use worker::Worker;
 
 /// How long `Pipeline::stop` waits for the thread: a camera may be in a system call.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -57,11 +67,33 @@ pub enum CameraState {
         /// `profile_idc`, constraint flags and `level_idc` of the stream's SPS (RFC 6184, section 8.1).
         profile_level: [u8; 3],
     },
-    /// There are viewers, and the camera does not work. It is tried again.
+    /// There are viewers, and the camera does not work: it is tried again, and they see a slate meanwhile.
+    NoPicture {
+        /// One sentence for a person.
+        reason: String,
+        /// That of the picture as it was or is expected. The slate is in a profile that its decoders play.
+        profile_level: [u8; 3],
+    },
+    /// The camera will not work again before the agent is restarted.
     Failed {
         /// One sentence for a person.
         reason: String,
     },
+}
+
+/// What viewers are told beside the picture, while it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub code: NoticeCode,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeCode {
+    /// The picture is a slate: the camera does not work.
+    Slate,
 }
 
 /// What a pipeline has done since it was started.
@@ -78,6 +110,8 @@ pub struct PipelineStats {
     pub key_frames: u64,
     /// Bytes of all frames published.
     pub bytes: u64,
+    /// Frames of the slate.
+    pub slate_frames: u64,
     /// Times that the camera was opened.
     pub opened: u64,
     /// Times that it was opened, or tried to be, after a failure.
@@ -102,18 +136,23 @@ pub fn start(
 }
 
 fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandle, Pipeline)> {
-    let name = format!("cam-{}", settings.id);
+    let names = (format!("cam-{}", settings.id), format!("slate-{}", settings.id));
     let shared = Arc::new(Shared {
         control: Mutex::new(Control::new(settings.bitrate, parts.timing.linger)),
         changed: Condvar::new(),
         hub: Hub::new(),
         state: watch::Sender::new(CameraState::Idle),
+        notice: watch::Sender::new(None),
         now: Arc::clone(&parts.now),
+        controls: CameraControls::new(Arc::clone(&parts.source)),
         settings,
     });
-    let worker = worker::Worker::new(Arc::clone(&shared), parts);
-    let thread = tasks::thread(&name, move || worker.run())?;
-    Ok((CameraHandle { shared: Arc::clone(&shared) }, Pipeline { shared, thread: Some(thread) }))
+    let slate = Slate::new(Arc::clone(&shared), parts.timing);
+    let worker = Worker::new(Arc::clone(&shared), parts);
+    let mut pipeline = Pipeline { shared: Arc::clone(&shared), camera: None, slate: None };
+    pipeline.camera = Some(tasks::thread(&names.0, move || worker.run())?);
+    pipeline.slate = Some(tasks::thread(&names.1, move || slate.run())?);
+    Ok((CameraHandle { shared }, pipeline))
 }
 
 /// What a pipeline is made of; tests put in their own.
@@ -154,6 +193,8 @@ struct Timing {
     retry: Duration,
     /// The same for a camera that opens and then fails, again and again.
     retry_slowly: Duration,
+    /// The longest that the slate's thread waits, while there are viewers, before it looks whether they see something.
+    look: Duration,
 }
 
 impl Timing {
@@ -164,6 +205,7 @@ impl Timing {
         first_frame: Duration::from_secs(10),
         retry: Duration::from_secs(1),
         retry_slowly: Duration::from_secs(5),
+        look: Duration::from_secs(10),
     };
 }
 
@@ -175,7 +217,9 @@ struct Shared {
     changed: Condvar,
     hub: Hub,
     state: watch::Sender<CameraState>,
+    notice: watch::Sender<Option<Notice>>,
     now: Arc<Now>,
+    controls: CameraControls,
 }
 
 impl Shared {
@@ -189,12 +233,39 @@ impl Shared {
     }
 
     fn set_state(&self, state: CameraState) {
-        self.state.send_if_modified(|current| {
-            let changed = *current != state;
-            *current = state;
-            changed
-        });
+        replace(&self.state, state);
     }
+
+    fn notify(&self, notice: Option<Notice>) {
+        replace(&self.notice, notice);
+    }
+
+    /// Numbers a frame for the viewers, unless it is not their turn, and says whether it is the first after another
+    /// origin's. It is to be published before the lock is let go, so that the numbers rise.
+    fn admit(
+        &self,
+        control: &mut Control,
+        origin: Origin,
+        made: Output,
+        now: Instant,
+    ) -> Option<(EncodedFrame, bool)> {
+        let Slot { number, captured, first } = control.air.admit(origin, made.kind, made.captured, now)?;
+        let frame = EncodedFrame { data: made.data, kind: made.kind, number, captured };
+        control.published(origin, &frame, now);
+        if first && origin == Origin::Slate {
+            control.slate_began();
+        }
+        tracing::trace!(number, bytes = frame.data.len(), kind = ?frame.kind, ?origin, "frame");
+        Some((frame, first))
+    }
+}
+
+fn replace<T: PartialEq>(shown: &watch::Sender<T>, new: T) {
+    shown.send_if_modified(|current| {
+        let changed = *current != new;
+        *current = new;
+        changed
+    });
 }
 
 impl fmt::Debug for Shared {
@@ -231,12 +302,17 @@ impl CameraHandle {
     /// Asks for a key frame, for a viewer that cannot decode without. Requests are merged, and the key frames made for
     /// them are at least half a second apart.
     pub fn request_key_frame(&self) {
-        self.shared.control().keys.request();
+        self.shared.control().request_key_frame();
     }
 
     /// What the camera is doing, now and whenever it changes.
     pub fn state(&self) -> watch::Receiver<CameraState> {
         self.shared.state.subscribe()
+    }
+
+    /// What viewers are to be told now, and whenever that changes.
+    pub fn notice(&self) -> watch::Receiver<Option<Notice>> {
+        self.shared.notice.subscribe()
     }
 
     /// A viewer's connection is estimated to carry so much. It counts for ten seconds.
@@ -284,34 +360,48 @@ impl Drop for Subscription {
     }
 }
 
-/// The running thread of a camera. Dropping it stops the thread without waiting for that.
+/// The running threads of a camera. Dropping it stops them without waiting for that.
 #[derive(Debug)]
 pub struct Pipeline {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    camera: Option<JoinHandle<()>>,
+    slate: Option<JoinHandle<()>>,
 }
 
 impl Pipeline {
-    /// Stops the thread: subscriptions end, the camera is closed. Blocks until that is done, at most three seconds; a
+    /// Stops the threads: subscriptions end, the camera is closed. Blocks until that is done, at most three seconds; a
     /// camera that holds its thread for longer is left behind.
-    pub fn stop(mut self) {
-        self.order_stop();
+    pub fn stop(self) {
+        Self::stop_all(vec![self]);
+    }
+
+    /// Stops several cameras at once, in no more time than one.
+    pub fn stop_all(pipelines: Vec<Self>) {
+        pipelines.iter().for_each(Self::order_stop);
+        let deadline = clock::now() + STOP_WITHIN;
+        for pipeline in pipelines {
+            pipeline.wait_for_end(deadline.saturating_duration_since(clock::now()));
+        }
+    }
+
+    fn wait_for_end(mut self, patience: Duration) {
         let control = self.shared.control();
         let (control, _) = self
             .shared
             .changed
-            .wait_timeout_while(control, STOP_WITHIN, |control| !control.ended)
+            .wait_timeout_while(control, patience, |control| !control.ended)
             .unwrap_or_else(PoisonError::into_inner);
         let ended = control.ended;
         drop(control);
-        let camera = &self.shared.settings.id;
-        match self.thread.take() {
-            Some(thread) if ended => {
-                if thread.join().is_err() {
-                    tracing::error!(%camera, "the camera's thread had failed");
-                }
+        let id = &self.shared.settings.id;
+        if !ended {
+            tracing::warn!(camera = %id, "the camera does not stop; going on without waiting for it");
+            return;
+        }
+        for thread in [self.camera.take(), self.slate.take()].into_iter().flatten() {
+            if thread.join().is_err() {
+                tracing::error!(camera = %id, "one of the camera's threads had failed");
             }
-            _ => tracing::warn!(%camera, "the camera does not stop; going on without waiting for it"),
         }
     }
 

@@ -16,6 +16,15 @@ where
     tokio::spawn(future.instrument(tracing::trace_span!("task", name)))
 }
 
+/// Runs what blocks for a while on a thread of the runtime's that is there for it.
+pub fn blocking<F, T>(body: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    tokio::task::spawn_blocking(body)
+}
+
 /// Starts a thread. `name` is cut to 15 bytes by the kernel.
 ///
 /// # Errors

@@ -72,7 +72,13 @@ pub(super) fn remedy_for_missing() -> String {
     format!("there is {}; choose one with --camera", list.join(", "))
 }
 
-fn video_nodes() -> Vec<PathBuf> {
+/// Whether a driver is an image processor's.
+pub(super) fn is_processor(driver: &str) -> bool {
+    PROCESSORS.contains(&driver)
+}
+
+/// All of `/dev/videoN`, by number.
+pub(crate) fn video_nodes() -> Vec<PathBuf> {
     let number = |entry: fs::DirEntry| {
         let name = entry.file_name();
         name.to_str()?.strip_prefix("video")?.parse::<u32>().ok()
@@ -107,7 +113,7 @@ fn look_at(path: PathBuf, links: &[(PathBuf, PathBuf)]) -> Option<(Present, bool
         }
     };
     let api = capability.capture_api().filter(|_| capability.streams())?;
-    if PROCESSORS.contains(&capability.driver.as_str()) {
+    if is_processor(&capability.driver) {
         return None;
     }
     let formats = format::formats(&device, api).unwrap_or_default();

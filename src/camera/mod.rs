@@ -2,7 +2,10 @@
 //! Both are used from the camera's own pipeline thread (`pipeline.rs`) and may block for as long as they
 //! are told. Not here: what becomes of a frame (`encode`, `hub`), and when to open or close (`pipeline`).
 
+pub mod auto;
+pub mod controls;
 pub mod negotiate;
+pub mod orientation;
 pub mod process;
 pub mod replay;
 pub mod synthetic;
@@ -15,12 +18,16 @@ mod mailbox;
 mod pipe;
 mod spec;
 
+pub(crate) use devices::video_nodes;
 pub use spec::{Spec, parse};
 
 use std::{
     os::fd::BorrowedFd,
+    path::PathBuf,
     time::{Duration, Instant},
 };
+
+use orientation::Orientation;
 
 /// How a frame's bytes are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -187,6 +194,12 @@ pub trait Camera: Send {
     /// The camera can no longer be used: close it, and perhaps open it again.
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError>;
 
+    /// Asks the camera to turn its pictures by itself, and gives what it does of that: nothing, for one that cannot.
+    /// Called once, before the first frame.
+    fn turn(&mut self, _wanted: Orientation) -> Orientation {
+        Orientation::UPRIGHT
+    }
+
     /// Asks a camera that encodes by itself for a key frame. Others, and those that cannot, do nothing.
     fn request_key_frame(&mut self) {}
 }
@@ -199,6 +212,11 @@ pub trait CameraSource: Send + Sync {
 
     /// What a person calls it, for logs: a device path, a command, `synthetic`.
     fn describe(&self) -> String;
+
+    /// The V4L2 node whose controls are this camera's; `None` where it has none.
+    fn control_node(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// Why a camera cannot be opened or has stopped. Each message names the thing, the reason, the remedy.
@@ -246,4 +264,24 @@ pub enum CameraError {
     BadFile { file: String, reason: String },
     #[error("camera {device}: {action} failed: {source}")]
     Io { device: String, action: &'static str, source: std::io::Error },
+}
+
+impl CameraError {
+    /// Whether it may be otherwise later, with nothing changed in the configuration: the camera is plugged in, or no
+    /// longer in use.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Busy { .. }
+            | Self::Lost { .. }
+            | Self::Stalled { .. }
+            | Self::NoSignal { .. }
+            | Self::SignalChanged { .. }
+            | Self::Command { .. }
+            | Self::Io { .. } => true,
+            Self::Permission { .. } | Self::NotUsable { .. } | Self::Size { .. } | Self::BadFile { .. } => {
+                false
+            }
+        }
+    }
 }

@@ -1,13 +1,16 @@
 //! The TOML file as it is written: every key optional, unknown keys refused with the nearest known one. Pure.
 //! Not here: defaults and checks across keys (`config.rs`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer};
 
 use super::{
     ConfigError,
-    values::{BitrateValue, Size, nearest},
+    values::{BitrateValue, ControlValue, Size, nearest},
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -31,6 +34,7 @@ pub struct RawCamera {
     pub size: Option<Size>,
     pub fps: Option<u32>,
     pub bitrate: Option<BitrateValue>,
+    pub controls: BTreeMap<String, ControlValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -152,6 +152,20 @@ fn malformed_values_name_the_line_and_what_would_fit() {
 }
 
 #[test]
+fn controls_are_kept_as_they_were_written() {
+    let config = load("[camera.controls]\nbrightness = -3\nhflip = true\nauto_exposure = \"manual mode\"");
+    let written: Vec<String> =
+        config.expect("good").cameras[0].controls.iter().map(ToString::to_string).collect();
+    assert_eq!(written, ["auto_exposure=manual mode", "brightness=-3", "hflip=true"]);
+    let several = "[[camera]]\nid = \"a\"\n[[camera]]\nid = \"b\"\n[camera.controls]\ngain = 1";
+    let config = load(several).expect("good");
+    assert!(config.cameras[0].controls.is_empty());
+    assert_eq!(config.cameras[1].controls[0].to_string(), "gain=1");
+    let said = refusal("[camera.controls]\nbrightness = 1.5");
+    assert!(said.starts_with("pinhole.toml, line 2: ") && said.contains("give a control's value"), "{said}");
+}
+
+#[test]
 fn contradictions_name_the_key_and_the_remedy() {
     for (text, words) in [
         ("[broker]\nembedded = false", "broker.page_url"),

@@ -79,6 +79,28 @@ impl<'de> Deserialize<'de> for BitrateValue {
     }
 }
 
+/// The value of a camera's control: a number, `true`, `false`, or text, kept as it was written. What fits is known only
+/// when the camera is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlValue(pub String);
+
+impl<'de> Deserialize<'de> for ControlValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "give a control's value as a number, true or false, or text in quotes")]
+        enum Written {
+            Boolean(bool),
+            Number(i64),
+            Text(String),
+        }
+        Ok(Self(match Written::deserialize(deserializer)? {
+            Written::Boolean(on) => on.to_string(),
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) => text,
+        }))
+    }
+}
+
 /// Text as a part of an address: all but unreserved characters as `%XX` (RFC 3986, section 2.1).
 pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    camera::controls::{Control, Setting},
     links::Place,
     signal::{message::Role, people::Person},
 };
@@ -32,11 +33,17 @@ pub enum Request {
     Viewers {},
     /// Ends a viewer's key: `who` is the key or the name.
     Revoke { who: String },
+    /// A camera's controls; those of `settings` are set first, and no others are told then.
+    Controls {
+        /// Its id, its device, or the name of its card.
+        camera: String,
+        settings: Vec<Setting>,
+    },
 }
 
 /// What the agent answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     Links(Vec<Place>),
     Viewers(Vec<Person>),
@@ -45,6 +52,11 @@ pub enum Reply {
     Several {
         message: String,
         who: Vec<Person>,
+    },
+    Controls(Vec<Control>),
+    /// The agent has no such camera, but the machine may.
+    NoCamera {
+        message: String,
     },
     /// One sentence. Nothing was done, unless it says so.
     Error(String),
@@ -77,7 +89,7 @@ impl Request {
             {
                 Err(BadRequest::Lifetime)
             }
-            Self::Pair { .. } | Self::Viewers {} | Self::Revoke { .. } => Ok(request),
+            Self::Pair { .. } | Self::Viewers {} | Self::Revoke { .. } | Self::Controls { .. } => Ok(request),
         }
     }
 }
@@ -102,6 +114,10 @@ mod tests {
             Request::Pair { role: Role::View, name: None, lifetime_s: None },
             Request::Viewers {},
             Request::Revoke { who: "Anna".into() },
+            Request::Controls {
+                camera: "/dev/video0".into(),
+                settings: vec![Setting { control: "gain".into(), value: " 3=".into() }],
+            },
         ] {
             let line = line(&request);
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -145,6 +161,7 @@ mod tests {
             Reply::Links(vec![place]),
             Reply::Viewers(Vec::new()),
             Reply::Several { message: "two".into(), who: Vec::new() },
+            Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),
         ] {
             assert_eq!(serde_json::from_slice::<Reply>(&line(&reply)).unwrap(), reply);

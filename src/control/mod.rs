@@ -4,13 +4,15 @@
 //! - `message`: requests and replies. Pure.
 //! - `socket`: the socket, made so that nobody else can open it at any moment.
 //! - `server`: the agent's side, one task for each connection.
-//! - `command`: the other side, `pinhole pair`, `viewers` and `revoke`.
+//! - `cameras`: what is asked of the cameras.
+//! - `client`: the other side.
 //! - `show`: lengths of time as people write them, and the table of viewers. Pure.
 
-pub mod command;
+mod cameras;
+pub mod client;
 pub mod message;
 pub mod server;
 pub mod show;
 pub mod socket;
 
-pub use server::{Control, start};
+pub use server::{Control, Reach, start};

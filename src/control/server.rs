@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
+    cameras,
     message::{MAX_REQUEST, Reply, Request, line},
     socket::{File, Socket, SocketError},
 };
 use crate::{
     clock,
     inviter::{Inviter, Stopped},
+    pipeline::CameraHandle,
     signal::{exchange::Command, people::NotRevoked},
     tasks,
 };
@@ -32,6 +34,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// After a connection could not be accepted, as when the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What the owner's commands reach.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    pub inviter: Inviter,
+    pub cameras: Arc<[CameraHandle]>,
+}
+
 /// The socket, being served.
 #[derive(Debug)]
 pub struct Control {
@@ -40,7 +49,7 @@ pub struct Control {
 }
 
 /// Serves the socket at `path`. Without it the agent is still worth running, so a failure is a warning.
-pub fn start(path: &Path, inviter: Inviter) -> Control {
+pub fn start(path: &Path, reach: Reach) -> Control {
     let stop = CancellationToken::new();
     let listening = Socket::bind(path).and_then(|socket| {
         let (listener, file) = socket.into_parts();
@@ -48,9 +57,9 @@ pub fn start(path: &Path, inviter: Inviter) -> Control {
         Ok((listener.map_err(|error| SocketError::Io { path: path.to_owned(), error })?, file))
     });
     let task = match listening {
-        Ok((listener, file)) => Some(tasks::spawn("control", run(listener, file, inviter, stop.clone()))),
+        Ok((listener, file)) => Some(tasks::spawn("control", run(listener, file, reach, stop.clone()))),
         Err(error) => {
-            warn!("pinhole pair, viewers and revoke cannot reach this agent: {error}");
+            warn!("pinhole pair, viewers, revoke, controls and snapshot cannot reach this agent: {error}");
             None
         }
     };
@@ -67,7 +76,7 @@ impl Control {
     }
 }
 
-async fn run(listener: UnixListener, _file: File, inviter: Inviter, stop: CancellationToken) {
+async fn run(listener: UnixListener, _file: File, reach: Reach, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let next = async || {
         let permit = Arc::clone(&room).acquire_owned().await.expect("it is never closed");
@@ -81,9 +90,9 @@ async fn run(listener: UnixListener, _file: File, inviter: Inviter, stop: Cancel
         };
         match accepted {
             Ok((stream, _)) => {
-                let inviter = inviter.clone();
+                let reach = reach.clone();
                 tasks::spawn("control client", async move {
-                    match timeout(DEADLINE, serve(stream, &inviter)).await {
+                    match timeout(DEADLINE, serve(stream, &reach)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => debug!(%error, "a connection to the control socket failed"),
                         Err(_) => debug!("a connection to the control socket took too long"),
@@ -99,19 +108,20 @@ async fn run(listener: UnixListener, _file: File, inviter: Inviter, stop: Cancel
     }
 }
 
-async fn serve(mut stream: UnixStream, inviter: &Inviter) -> std::io::Result<()> {
+async fn serve(mut stream: UnixStream, reach: &Reach) -> std::io::Result<()> {
     let (reading, mut writing) = stream.split();
     let mut request = Vec::new();
     BufReader::new(reading.take(MAX_REQUEST as u64 + 1)).read_until(b'\n', &mut request).await?;
     let reply = match Request::parse(&request) {
-        Ok(request) => answer(request, inviter).await,
+        Ok(request) => answer(request, reach).await,
         Err(error) => Reply::Error(error.to_string()),
     };
     writing.write_all(&line(&reply)).await?;
     writing.shutdown().await
 }
 
-async fn answer(request: Request, inviter: &Inviter) -> Reply {
+async fn answer(request: Request, reach: &Reach) -> Reply {
+    let inviter = &reach.inviter;
     let failed = |error: Stopped| Reply::Error(error.to_string());
     match request {
         Request::Pair { role, name, lifetime_s } => {
@@ -134,6 +144,11 @@ async fn answer(request: Request, inviter: &Inviter) -> Reply {
             }
             Err(stopped) => failed(stopped),
         },
+        Request::Controls { camera, settings } => {
+            let all = Arc::clone(&reach.cameras);
+            let done = tasks::blocking(move || cameras::controls(&all, &camera, &settings)).await;
+            done.unwrap_or_else(|_| Reply::Error("the camera's code failed: see the agent's log".to_owned()))
+        }
     }
 }
 

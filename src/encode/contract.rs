@@ -11,8 +11,11 @@ use openh264::{
 use super::{
     Bitrate, Encoder, FrameKind, Request,
     convert::{Converter, I420},
+    jpeg,
     openh264::{OpenH264, profile_level},
     passthrough,
+    planes::{Picture, PlanesMut},
+    range::full_luma,
 };
 use crate::{
     camera::{Accept, CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, synthetic},
@@ -23,52 +26,106 @@ const SIZES: [(u32, u32); 7] =
     [(160, 96), (176, 144), (320, 240), (640, 360), (854, 480), (642, 362), (1280, 720)];
 
 fn format(pixel: PixelFormat, width: u32, height: u32, padding: u32) -> VideoFormat {
-    let row = pixel.row_bytes(width).expect("a raw format");
-    VideoFormat { pixel, width, height, stride: row + padding, rate: FrameRate::new(30) }
+    let stride = pixel.row_bytes(width).map_or(0, |row| row + padding);
+    VideoFormat { pixel, width, height, stride, rate: FrameRate::new(30) }
 }
 
-/// A smooth picture in motion, in any layout: what is lost in it, the encoder lost.
+/// The picture that every layout shows: smooth and in motion, so what is lost in it, the encoder lost, and within what
+/// RGB can show. Coordinates of luma.
+fn luma(x: usize, y: usize, number: usize) -> u8 {
+    (60 + (x + y + number * 2) % 320 * 120 / 320) as u8
+}
+
+fn u(x: usize, y: usize) -> u8 {
+    (112 + (x / 2 + y / 4) % 256 / 8) as u8
+}
+
+fn v(x: usize, y: usize) -> u8 {
+    (144 - (x / 4 + y / 2) % 256 / 8) as u8
+}
+
+fn truth(width: usize, height: usize, number: usize) -> Picture {
+    let mut picture = Picture::new(width, height);
+    let PlanesMut { y: y_plane, u: u_plane, v: v_plane } = picture.planes_mut();
+    for y in 0..height {
+        for x in 0..width {
+            y_plane[y * width + x] = luma(x, y, number);
+        }
+    }
+    for y in (0..height).step_by(2) {
+        for x in (0..width).step_by(2) {
+            let at = y / 2 * (width / 2) + x / 2;
+            (u_plane[at], v_plane[at]) = (u(x, y), v(x, y));
+        }
+    }
+    picture
+}
+
+/// ITU-R BT.601, limited range.
+fn rgb(y: u8, u: u8, v: u8) -> [u8; 3] {
+    let (y, u, v) = (1.164 * (f64::from(y) - 16.0), f64::from(u) - 128.0, f64::from(v) - 128.0);
+    [y + 1.596 * v, y - 0.392 * u - 0.813 * v, y + 2.017 * u].map(|value| value.round() as u8)
+}
+
+/// That picture in any layout.
 fn smooth(format: &VideoFormat, number: usize) -> Vec<u8> {
     let (width, height) = (format.width as usize, format.height as usize);
-    let luma = |x: usize, y: usize| (40 + (x + y + number * 2) % 320 * 160 / 320) as u8;
-    let u = |x: usize, y: usize| (96 + (x + y / 2) % 256 / 8) as u8;
-    let v = |x: usize, y: usize| (160 - (x / 2 + y) % 256 / 8) as u8;
     let stride = format.stride as usize;
     let mut data = vec![0; format.frame_bytes()];
     match format.pixel {
-        PixelFormat::Yuyv => {
+        PixelFormat::Yuyv | PixelFormat::Uyvy => {
             for y in 0..height {
-                for x in 0..width / 2 {
-                    let pixel = [luma(2 * x, y), u(x, y / 2), luma(2 * x + 1, y), v(x, y / 2)];
-                    data[y * stride + 4 * x..][..4].copy_from_slice(&pixel);
+                for x in (0..width).step_by(2) {
+                    let even = y & !1;
+                    let [y0, u, y1, v] = [luma(x, y, number), u(x, even), luma(x + 1, y, number), v(x, even)];
+                    let four =
+                        if format.pixel == PixelFormat::Yuyv { [y0, u, y1, v] } else { [u, y0, v, y1] };
+                    data[y * stride + 2 * x..][..4].copy_from_slice(&four);
+                }
+            }
+        }
+        PixelFormat::Rgb24 | PixelFormat::Bgr24 => {
+            for y in 0..height {
+                for x in 0..width {
+                    let (even_x, even_y) = (x & !1, y & !1);
+                    let mut pixel = rgb(luma(x, y, number), u(even_x, even_y), v(even_x, even_y));
+                    if format.pixel == PixelFormat::Bgr24 {
+                        pixel.reverse();
+                    }
+                    data[y * stride + 3 * x..][..3].copy_from_slice(&pixel);
+                }
+            }
+        }
+        PixelFormat::Grey => {
+            for y in 0..height {
+                for x in 0..width {
+                    data[y * stride + x] = full_luma(luma(x, y, number));
                 }
             }
         }
         PixelFormat::Nv12 | PixelFormat::I420 => {
             for y in 0..height {
                 for x in 0..width {
-                    data[y * stride + x] = luma(x, y);
+                    data[y * stride + x] = luma(x, y, number);
                 }
             }
             let chroma = &mut data[stride * height..];
-            for y in 0..height / 2 {
-                for x in 0..width / 2 {
+            for y in (0..height).step_by(2) {
+                for x in (0..width).step_by(2) {
                     if format.pixel == PixelFormat::Nv12 {
-                        chroma[y * stride + 2 * x] = u(x, y);
-                        chroma[y * stride + 2 * x + 1] = v(x, y);
+                        chroma[y / 2 * stride + x] = u(x, y);
+                        chroma[y / 2 * stride + x + 1] = v(x, y);
                     } else {
-                        chroma[y * (stride / 2) + x] = u(x, y);
-                        chroma[(height / 2 + y) * (stride / 2) + x] = v(x, y);
+                        chroma[y / 2 * (stride / 2) + x / 2] = u(x, y);
+                        chroma[(height / 2 + y / 2) * (stride / 2) + x / 2] = v(x, y);
                     }
                 }
             }
         }
-        PixelFormat::Uyvy
-        | PixelFormat::Rgb24
-        | PixelFormat::Bgr24
-        | PixelFormat::Grey
-        | PixelFormat::Mjpeg
-        | PixelFormat::H264 => panic!("not made here"),
+        PixelFormat::Mjpeg => {
+            data = jpeg::encode(&truth(width, height, number).planes(), (width, height), 95).unwrap();
+        }
+        PixelFormat::H264 => panic!("not made here"),
     }
     data
 }
@@ -101,28 +158,54 @@ fn psnr(ours: I420<'_>, decoded: &DecodedYUV<'_>, width: usize, height: usize) -
 
 #[test]
 fn output_decodes_to_the_picture_at_every_size_and_layout() {
-    for pixel in [PixelFormat::I420, PixelFormat::Nv12, PixelFormat::Yuyv] {
+    for pixel in [
+        PixelFormat::I420,
+        PixelFormat::Nv12,
+        PixelFormat::Yuyv,
+        PixelFormat::Uyvy,
+        PixelFormat::Rgb24,
+        PixelFormat::Bgr24,
+        PixelFormat::Grey,
+        PixelFormat::Mjpeg,
+    ] {
         for (width, height) in SIZES {
             let paddings: &[u32] = if width == 642 { &[0, 2, 32] } else { &[0] };
             for padding in paddings.iter().copied() {
                 let format = format(pixel, width, height, padding);
+                let (width, height) = (width as usize, height as usize);
                 let mut encoder = OpenH264::new(format, Bitrate(4_000_000)).unwrap();
                 let mut decoder = Decoder::new().unwrap();
-                let mut converter = Converter::new(format).unwrap();
                 for number in 0..3 {
                     let data = smooth(&format, number);
                     let encoded = encoder.encode(&frame(&data), Request::Any).unwrap().unwrap();
                     let first = if number == 0 { FrameKind::Key } else { FrameKind::Delta };
                     assert_eq!(encoded.kind, first, "{format:?} frame {number}");
                     let decoded = decoder.decode(&encoded.data).unwrap().expect("a picture");
-                    assert_eq!(decoded.dimensions(), (width as usize, height as usize));
-                    let quality =
-                        psnr(converter.convert(&data).unwrap(), &decoded, width as usize, height as usize);
+                    assert_eq!(decoded.dimensions(), (width, height));
+                    let mut shown = truth(width, height, number);
+                    if pixel == PixelFormat::Grey {
+                        let PlanesMut { u, v, .. } = shown.planes_mut();
+                        u.fill(128);
+                        v.fill(128);
+                    }
+                    let quality = psnr(shown.planes(), &decoded, width, height);
                     assert!(quality > 32.0, "{format:?} frame {number}: {quality:.1} dB");
                 }
             }
         }
     }
+}
+
+/// The bound above must be one that a picture of wrong colours cannot reach.
+#[test]
+fn planes_in_the_wrong_places_would_be_noticed() {
+    let (width, height) = (320, 240);
+    let picture = truth(width, height, 0);
+    let I420 { y, u, v, y_stride, chroma_stride } = picture.planes();
+    let swapped = plane_psnr((u, chroma_stride), (v, chroma_stride), width / 2, height / 2);
+    let upside_down: Vec<u8> = y.chunks_exact(y_stride).rev().flatten().copied().collect();
+    let flipped = plane_psnr((y, y_stride), (&upside_down, y_stride), width, height);
+    assert!(swapped < 30.0 && flipped < 30.0, "{swapped:.1} dB, {flipped:.1} dB");
 }
 
 #[test]
@@ -264,7 +347,15 @@ fn measure_720p() {
     per_frame("synthetic picture", &mut |_| {
         std::hint::black_box(pictures.next());
     });
-    for pixel in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
+    for pixel in [
+        PixelFormat::Yuyv,
+        PixelFormat::Uyvy,
+        PixelFormat::Nv12,
+        PixelFormat::I420,
+        PixelFormat::Rgb24,
+        PixelFormat::Grey,
+        PixelFormat::Mjpeg,
+    ] {
         let format = format(pixel, width, height, 0);
         let data = smooth(&format, 0);
         let mut converter = Converter::new(format).unwrap();

@@ -1,32 +1,29 @@
 //! From a camera's pixel layout to the three planes that the encoder takes. What is a plane already is borrowed
-//! from the frame and not copied. Pure, but for the scratch planes, which are kept from frame to frame.
+//! from the frame and not copied. Pure, but for the scratch planes, which are kept from frame to frame. Used on the
+//! camera's pipeline thread. Not here: turning a picture (`orient`), writing on it (`overlay`).
 
-use yuv::{BufferStoreMut, YuvPackedImage, YuvPlanarImageMut, yuyv422_to_yuv420};
+use yuv::{
+    BufferStoreMut, YuvConversionMode, YuvError, YuvPackedImage, YuvPlanarImageMut, YuvRange,
+    YuvStandardMatrix, bgr_to_yuv420, rgb_to_yuv420, uyvy422_to_yuv420, yuyv422_to_yuv420,
+};
 
-use super::EncodeError;
+pub use super::planes::I420;
+use super::{
+    Damage, EncodeError,
+    jpeg::JpegDecoder,
+    planes::{Picture, PlanesMut},
+    range::limited_luma,
+};
 use crate::camera::{PixelFormat, VideoFormat};
 
-/// A picture in I420: three planes, U and V at half size.
-#[derive(Debug, Clone, Copy)]
-pub struct I420<'a> {
-    pub y: &'a [u8],
-    pub u: &'a [u8],
-    pub v: &'a [u8],
-    /// Bytes from one row of luma to the next.
-    pub y_stride: usize,
-    /// Bytes from one row of U or V to the next.
-    pub chroma_stride: usize,
-}
-
-/// Scratch planes for one format.
+/// Converts frames of one format.
 #[derive(Debug)]
 pub struct Converter {
     format: VideoFormat,
-    /// Empty where luma can be borrowed from the frame.
-    y: Vec<u8>,
-    /// Empty where chroma can be borrowed from the frame.
-    u: Vec<u8>,
-    v: Vec<u8>,
+    /// What cannot be borrowed from the frame. Empty where all can.
+    scratch: Picture,
+    /// Only for `Mjpeg`.
+    jpeg: Option<JpegDecoder>,
 }
 
 impl Converter {
@@ -44,43 +41,44 @@ impl Converter {
         if width == 0 || height == 0 || !width.is_multiple_of(2) || !height.is_multiple_of(2) {
             return refuse("width and height must be even");
         }
-        let (luma, chroma) = match format.pixel {
-            PixelFormat::Yuyv => (width * height, width * height / 4),
-            PixelFormat::Nv12 => (0, width * height / 4),
-            PixelFormat::I420 => (0, 0),
-            PixelFormat::Uyvy
-            | PixelFormat::Rgb24
-            | PixelFormat::Bgr24
-            | PixelFormat::Grey
-            | PixelFormat::Mjpeg => return refuse("its layout is not supported"),
-            PixelFormat::H264 => return refuse("it is H.264 already"),
-        };
         if format.pixel.row_bytes(format.width).is_some_and(|row| format.stride < row) {
             return refuse("its rows are shorter than the picture is wide");
         }
-        Ok(Self { format, y: vec![0; luma], u: vec![0; chroma], v: vec![0; chroma] })
+        let (scratch, jpeg) = match format.pixel {
+            PixelFormat::Yuyv
+            | PixelFormat::Uyvy
+            | PixelFormat::Rgb24
+            | PixelFormat::Bgr24
+            | PixelFormat::Grey
+            | PixelFormat::Nv12 => (Picture::new(width, height), None),
+            PixelFormat::I420 => (Picture::new(0, 0), None),
+            PixelFormat::Mjpeg => (Picture::new(0, 0), Some(JpegDecoder::new()?)),
+            PixelFormat::H264 => return refuse("it is H.264 already"),
+        };
+        Ok(Self { format, scratch, jpeg })
     }
 
     /// The planes of one frame.
     ///
     /// # Errors
-    /// `ShortFrame` where `data` is not a whole picture.
+    /// `Damaged` where `data` is not a whole picture.
     pub fn convert<'a>(&'a mut self, data: &'a [u8]) -> Result<I420<'a>, EncodeError> {
-        let need = self.format.frame_bytes();
-        let Some(data) = data.get(..need) else {
-            return Err(EncodeError::ShortFrame { got: data.len(), need, format: self.format });
-        };
+        let data = whole(&self.format, data)?;
         let (stride, height) = (self.format.stride as usize, self.format.height as usize);
-        let width = self.format.width as usize;
         match self.format.pixel {
-            PixelFormat::Yuyv => {
-                self.unpack_yuyv(data)?;
-                Ok(I420 { y: &self.y, u: &self.u, v: &self.v, y_stride: width, chroma_stride: width / 2 })
+            PixelFormat::Yuyv
+            | PixelFormat::Uyvy
+            | PixelFormat::Rgb24
+            | PixelFormat::Bgr24
+            | PixelFormat::Grey => {
+                unpack(&self.format, data, &mut self.scratch.planes_mut())?;
+                Ok(self.scratch.planes())
             }
             PixelFormat::Nv12 => {
-                let (y, uv) = data.split_at(stride * height);
-                self.split_chroma(uv);
-                Ok(I420 { y, u: &self.u, v: &self.v, y_stride: stride, chroma_stride: width / 2 })
+                let (y, chroma) = data.split_at(stride * height);
+                let mut planes = self.scratch.planes_mut();
+                split_chroma(&self.format, chroma, &mut planes);
+                Ok(I420 { y, y_stride: stride, ..self.scratch.planes() })
             }
             PixelFormat::I420 => {
                 // V4L2 defines the chroma stride of YU12 as half of luma's.
@@ -88,41 +86,112 @@ impl Converter {
                 let (u, v) = chroma.split_at(stride / 2 * (height / 2));
                 Ok(I420 { y, u, v, y_stride: stride, chroma_stride: stride / 2 })
             }
-            PixelFormat::Uyvy
-            | PixelFormat::Rgb24
-            | PixelFormat::Bgr24
-            | PixelFormat::Grey
-            | PixelFormat::Mjpeg
-            | PixelFormat::H264 => Err(EncodeError::Failed("this layout cannot be converted".to_owned())),
+            PixelFormat::Mjpeg => match &mut self.jpeg {
+                Some(jpeg) => jpeg.decode(data, self.format.width, self.format.height),
+                None => Err(EncodeError::Failed("there is no JPEG decoder".to_owned())),
+            },
+            PixelFormat::H264 => Err(EncodeError::Failed("H.264 cannot be converted".to_owned())),
         }
     }
 
-    fn unpack_yuyv(&mut self, data: &[u8]) -> Result<(), EncodeError> {
-        let VideoFormat { width, height, stride, .. } = self.format;
-        let mut planes = YuvPlanarImageMut {
-            y_plane: BufferStoreMut::Borrowed(&mut self.y),
-            y_stride: width,
-            u_plane: BufferStoreMut::Borrowed(&mut self.u),
-            u_stride: width / 2,
-            v_plane: BufferStoreMut::Borrowed(&mut self.v),
-            v_stride: width / 2,
-            width,
-            height,
-        };
-        let packed = YuvPackedImage { yuy: data, yuy_stride: stride, width, height };
-        yuyv422_to_yuv420(&mut planes, &packed)
-            .map_err(|error| EncodeError::Failed(format!("the picture cannot be converted: {error:?}")))
-    }
-
-    /// NV12's interleaved chroma into two planes. (The compiler makes vector code of this loop.)
-    fn split_chroma(&mut self, uv: &[u8]) {
-        let (stride, width) = (self.format.stride as usize, self.format.width as usize);
-        let rows = self.u.chunks_exact_mut(width / 2).zip(self.v.chunks_exact_mut(width / 2));
-        for ((u, v), row) in rows.zip(uv.chunks_exact(stride)) {
-            for ((u, v), pair) in u.iter_mut().zip(v).zip(row.chunks_exact(2)) {
-                *u = pair[0];
-                *v = pair[1];
+    /// Writes one frame into a picture of the same size, for who wants to change it.
+    ///
+    /// # Errors
+    /// As for `convert`.
+    pub fn convert_into(&mut self, data: &[u8], to: &mut Picture) -> Result<(), EncodeError> {
+        let direct = matches!(
+            self.format.pixel,
+            PixelFormat::Yuyv
+                | PixelFormat::Uyvy
+                | PixelFormat::Rgb24
+                | PixelFormat::Bgr24
+                | PixelFormat::Grey
+        );
+        if direct {
+            return unpack(&self.format, whole(&self.format, data)?, &mut to.planes_mut());
+        }
+        let width = to.width();
+        let picture = self.convert(data)?;
+        let widths = [width, width / 2, width / 2];
+        for (((from, stride), to), width) in
+            picture.planes().into_iter().zip(to.planes_mut().each()).zip(widths)
+        {
+            for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(stride)) {
+                to.copy_from_slice(&from[..width]);
             }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of one picture, without what a driver has put behind it.
+fn whole<'a>(format: &VideoFormat, data: &'a [u8]) -> Result<&'a [u8], EncodeError> {
+    let need = match format.pixel {
+        PixelFormat::Mjpeg | PixelFormat::H264 => data.len(),
+        PixelFormat::Yuyv
+        | PixelFormat::Uyvy
+        | PixelFormat::Nv12
+        | PixelFormat::I420
+        | PixelFormat::Rgb24
+        | PixelFormat::Bgr24
+        | PixelFormat::Grey => format.frame_bytes(),
+    };
+    data.get(..need).ok_or(EncodeError::Damaged(Damage::Short { got: data.len(), need }))
+}
+
+/// A packed layout, or grey, into planes without padding.
+fn unpack(format: &VideoFormat, data: &[u8], to: &mut PlanesMut<'_>) -> Result<(), EncodeError> {
+    let VideoFormat { width, height, stride, .. } = *format;
+    if format.pixel == PixelFormat::Grey {
+        for (to, row) in to.y.chunks_exact_mut(width as usize).zip(data.chunks(stride as usize)) {
+            for (to, value) in to.iter_mut().zip(row) {
+                *to = limited_luma(*value);
+            }
+        }
+        to.u.fill(128);
+        to.v.fill(128);
+        return Ok(());
+    }
+    let mut planes = YuvPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(to.y),
+        y_stride: width,
+        u_plane: BufferStoreMut::Borrowed(to.u),
+        u_stride: width / 2,
+        v_plane: BufferStoreMut::Borrowed(to.v),
+        v_stride: width / 2,
+        width,
+        height,
+    };
+    let packed = YuvPackedImage { yuy: data, yuy_stride: stride, width, height };
+    let mode = YuvConversionMode::Balanced;
+    let done: Result<(), YuvError> = match format.pixel {
+        PixelFormat::Yuyv => yuyv422_to_yuv420(&mut planes, &packed),
+        PixelFormat::Uyvy => uyvy422_to_yuv420(&mut planes, &packed),
+        PixelFormat::Rgb24 => {
+            rgb_to_yuv420(&mut planes, data, stride, YuvRange::Limited, YuvStandardMatrix::Bt601, mode)
+        }
+        PixelFormat::Bgr24 => {
+            bgr_to_yuv420(&mut planes, data, stride, YuvRange::Limited, YuvStandardMatrix::Bt601, mode)
+        }
+        PixelFormat::Nv12
+        | PixelFormat::I420
+        | PixelFormat::Grey
+        | PixelFormat::Mjpeg
+        | PixelFormat::H264 => {
+            return Err(EncodeError::Failed("this layout is not packed".to_owned()));
+        }
+    };
+    done.map_err(|error| EncodeError::Failed(format!("the picture cannot be converted: {error:?}")))
+}
+
+/// NV12's interleaved chroma into two planes. (The compiler makes vector code of this loop.)
+fn split_chroma(format: &VideoFormat, chroma: &[u8], to: &mut PlanesMut<'_>) {
+    let (stride, width) = (format.stride as usize, format.width as usize);
+    let rows = to.u.chunks_exact_mut(width / 2).zip(to.v.chunks_exact_mut(width / 2));
+    for ((u, v), row) in rows.zip(chroma.chunks_exact(stride)) {
+        for ((u, v), pair) in u.iter_mut().zip(v).zip(row.chunks_exact(2)) {
+            *u = pair[0];
+            *v = pair[1];
         }
     }
 }
@@ -194,28 +263,35 @@ mod tests {
     }
 
     #[test]
-    fn yuyv_keeps_its_luma_and_halves_its_chroma_rows() {
-        for (width, height) in SIZES {
-            for padding in [0, 4, 64] {
-                let format = format(PixelFormat::Yuyv, width, height, width * 2 + padding);
-                let data = noise(format.frame_bytes());
-                let mut converter = Converter::new(format).unwrap();
-                let planes = converter.convert(&data).unwrap();
-                let (width, height, stride) = (width as usize, height as usize, format.stride as usize);
-                let source = rows(&data, stride, width * 2, height);
-                for (y, row) in source.iter().enumerate() {
-                    for x in 0..width {
-                        assert_eq!(planes.y[y * planes.y_stride + x], row[2 * x], "y at {x},{y}");
+    fn packed_luma_is_kept_and_chroma_rows_are_halved() {
+        // The places of Y, U and V in four bytes.
+        for (pixel, y_at, u_at, v_at) in [(PixelFormat::Yuyv, 0, 1, 3), (PixelFormat::Uyvy, 1, 0, 2)] {
+            for (width, height) in SIZES {
+                for padding in [0, 4, 64] {
+                    let format = format(pixel, width, height, width * 2 + padding);
+                    let data = noise(format.frame_bytes());
+                    let mut converter = Converter::new(format).unwrap();
+                    let planes = converter.convert(&data).unwrap();
+                    let (width, height, stride) = (width as usize, height as usize, format.stride as usize);
+                    let source = rows(&data, stride, width * 2, height);
+                    for (y, row) in source.iter().enumerate() {
+                        for x in 0..width {
+                            let at = y * planes.y_stride + x;
+                            assert_eq!(planes.y[at], row[2 * x + y_at], "{pixel:?}: y at {x},{y}");
+                        }
                     }
-                }
-                for y in 0..height / 2 {
-                    for x in 0..width / 2 {
-                        // Of either row, or between: libraries differ, and the eye cannot tell.
-                        let at = y * planes.chroma_stride + x;
-                        for (value, offset) in [(planes.u[at], 1), (planes.v[at], 3)] {
-                            let pair = [source[2 * y][4 * x + offset], source[2 * y + 1][4 * x + offset]];
-                            let (low, high) = (pair[0].min(pair[1]), pair[0].max(pair[1]));
-                            assert!((low..=high).contains(&value), "chroma at {x},{y}: {value} of {pair:?}");
+                    for y in 0..height / 2 {
+                        for x in 0..width / 2 {
+                            // Of either row, or between: libraries differ, and the eye cannot tell.
+                            let at = y * planes.chroma_stride + x;
+                            for (value, offset) in [(planes.u[at], u_at), (planes.v[at], v_at)] {
+                                let pair = [source[2 * y][4 * x + offset], source[2 * y + 1][4 * x + offset]];
+                                let (low, high) = (pair[0].min(pair[1]), pair[0].max(pair[1]));
+                                assert!(
+                                    (low..=high).contains(&value),
+                                    "{pixel:?}: chroma at {x},{y}: {value} of {pair:?}"
+                                );
+                            }
                         }
                     }
                 }
@@ -224,14 +300,100 @@ mod tests {
     }
 
     #[test]
+    fn colours_have_the_luma_and_chroma_of_bt_601() {
+        // Limited range, ITU-R BT.601: white, black, red, green, blue, grey.
+        for (rgb, yuv) in [
+            ([255, 255, 255], [235, 128, 128]),
+            ([0, 0, 0], [16, 128, 128]),
+            ([255, 0, 0], [81, 90, 240]),
+            ([0, 255, 0], [145, 54, 34]),
+            ([0, 0, 255], [41, 240, 110]),
+            ([128, 128, 128], [126, 128, 128]),
+        ] {
+            for pixel in [PixelFormat::Rgb24, PixelFormat::Bgr24] {
+                for (width, height) in SIZES {
+                    let format = format(pixel, width, height, width * 3 + 8);
+                    let mut pixel_bytes: [u8; 3] = rgb;
+                    if pixel == PixelFormat::Bgr24 {
+                        pixel_bytes.reverse();
+                    }
+                    let mut data = vec![77; format.frame_bytes()];
+                    for row in data.chunks_exact_mut(format.stride as usize) {
+                        row[..width as usize * 3]
+                            .chunks_exact_mut(3)
+                            .for_each(|at| at.copy_from_slice(&pixel_bytes));
+                    }
+                    let mut converter = Converter::new(format).unwrap();
+                    let planes = converter.convert(&data).unwrap();
+                    for ((plane, _), expected) in planes.planes().into_iter().zip(yuv) {
+                        let off = plane.iter().map(|value| value.abs_diff(expected)).max();
+                        assert!(off <= Some(1), "{pixel:?} {rgb:?} {width}x{height}: off by {off:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn grey_is_full_range_and_without_colour() {
+        let format = format(PixelFormat::Grey, 64, 4, 80);
+        let data: Vec<u8> = (0..320).map(|at| (at % 80 * 4).min(255) as u8).collect();
+        let mut converter = Converter::new(format).unwrap();
+        let planes = converter.convert(&data).unwrap();
+        for row in rows(planes.y, planes.y_stride, 64, 4) {
+            // 16 + 252 * 219 / 255, rounded.
+            assert_eq!((row[0], row[63]), (16, 232));
+        }
+        assert!(planes.u.iter().chain(planes.v).all(|value| *value == 128));
+    }
+
+    #[test]
+    fn a_picture_of_ones_own_holds_the_same_as_the_borrowed_planes() {
+        for pixel in [
+            PixelFormat::Yuyv,
+            PixelFormat::Uyvy,
+            PixelFormat::Nv12,
+            PixelFormat::I420,
+            PixelFormat::Rgb24,
+            PixelFormat::Bgr24,
+            PixelFormat::Grey,
+        ] {
+            let format = format(pixel, 34, 18, pixel.row_bytes(34).unwrap() + 16);
+            let data = noise(format.frame_bytes());
+            let mut picture = Picture::new(34, 18);
+            Converter::new(format).unwrap().convert_into(&data, &mut picture).unwrap();
+            let mut converter = Converter::new(format).unwrap();
+            let borrowed = converter.convert(&data).unwrap();
+            let sizes = [(34, 18), (17, 9), (17, 9)];
+            for ((ours, theirs), (width, height)) in
+                picture.planes().planes().into_iter().zip(borrowed.planes()).zip(sizes)
+            {
+                assert_eq!(
+                    rows(ours.0, ours.1, width, height),
+                    rows(theirs.0, theirs.1, width, height),
+                    "{pixel:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn short_frame_is_refused_and_a_long_one_taken() {
-        for pixel in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420] {
-            let format = format(pixel, 64, 48, 128);
+        for pixel in [
+            PixelFormat::Yuyv,
+            PixelFormat::Uyvy,
+            PixelFormat::Nv12,
+            PixelFormat::I420,
+            PixelFormat::Rgb24,
+            PixelFormat::Bgr24,
+            PixelFormat::Grey,
+        ] {
+            let format = format(pixel, 64, 48, 192);
             let need = format.frame_bytes();
             let mut converter = Converter::new(format).unwrap();
             for got in [0, 1, need - 1] {
                 match converter.convert(&vec![0; got]) {
-                    Err(EncodeError::ShortFrame { got: reported, need: wanted, .. }) => {
+                    Err(EncodeError::Damaged(Damage::Short { got: reported, need: wanted })) => {
                         assert_eq!((reported, wanted), (got, need));
                     }
                     other => panic!("{pixel:?} of {got} bytes gave {other:?}"),
@@ -249,6 +411,8 @@ mod tests {
             format(PixelFormat::I420, 0, 0, 0),
             format(PixelFormat::I420, 64, 48, 62),
             format(PixelFormat::Yuyv, 64, 48, 64),
+            format(PixelFormat::Rgb24, 64, 48, 128),
+            format(PixelFormat::Mjpeg, 64, 47, 0),
             format(PixelFormat::H264, 64, 48, 0),
         ] {
             assert!(

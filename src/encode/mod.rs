@@ -1,11 +1,18 @@
 //! From a camera's frame to an H.264 access unit, once for all viewers. Runs on the camera's pipeline thread.
-//! `convert`, `bitrate` and `keyframe` are pure. Not here: opening cameras, and who watches.
+//! `convert`, `bitrate`, `keyframe` and `level` are pure. Not here: opening cameras, and who watches.
 
 pub mod bitrate;
 pub mod convert;
+pub mod jpeg;
 pub mod keyframe;
+pub mod level;
+pub mod m2m;
 pub mod openh264;
+pub mod orient;
 pub mod passthrough;
+pub mod planes;
+
+mod range;
 
 #[cfg(test)]
 mod contract;
@@ -14,7 +21,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::camera::{Frame, VideoFormat};
+use crate::camera::Frame;
 
 /// One access unit as it goes to every viewer; a clone shares the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,21 +62,43 @@ pub enum Request {
 
 /// An encoder for one format. It is made anew when the format changes.
 pub trait Encoder: Send {
-    /// Encodes one frame; `None` when the encoder made nothing of it (it may skip to hold its bitrate).
-    /// The first frame is a key frame, and `Request::Key` gives one.
+    /// Encodes one frame; `None` when the encoder made nothing of it (it may skip to hold its bitrate), or nothing
+    /// yet: what is given may be an earlier frame. The first frame is a key frame, and `Request::Key` gives one.
     ///
     /// # Errors
     /// The encoder is unusable and shall be made anew.
-    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Encoded>, EncodeError>;
+    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Output>, EncodeError>;
+
+    /// A further frame, of an encoder that was behind and has caught up. Does not wait.
+    ///
+    /// # Errors
+    /// As for `encode`.
+    fn take_ready(&mut self) -> Result<Option<Output>, EncodeError> {
+        Ok(None)
+    }
 
     /// Sets the rate that the frames after this call aim at.
     ///
     /// # Errors
     /// As for `encode`.
     fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError>;
+
+    /// `profile_idc`, constraint flags and `level_idc` of the SPS that the stream will have (RFC 6184, section 8.1),
+    /// where that is known before the first key frame; else that frame tells.
+    fn profile_level(&self) -> Option<[u8; 3]>;
 }
 
-/// What an encoder gives: an access unit without a number yet.
+/// What an encoder gives: a frame without a number yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// As in [`EncodedFrame::data`].
+    pub data: Bytes,
+    pub kind: FrameKind,
+    /// When its picture was taken.
+    pub captured: Instant,
+}
+
+/// An access unit by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// As in [`EncodedFrame::data`].
@@ -84,6 +113,20 @@ pub enum EncodeError {
     Unsupported { width: u32, height: u32, reason: String },
     #[error("the encoder failed: {0}")]
     Failed(String),
-    #[error("a frame of {got} bytes came where {format:?} needs {need}")]
-    ShortFrame { got: usize, need: usize, format: VideoFormat },
+    /// This frame is no whole picture: it is dropped and counted, and the encoder goes on with the next.
+    #[error("a damaged frame came: {0}")]
+    Damaged(Damage),
+}
+
+/// What is wrong with a frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    #[error("it has {got} bytes and a picture {need}")]
+    Short { got: usize, need: usize },
+    /// Width and height in pixels.
+    #[error("it is {}x{} and not {}x{}", .got.0, .got.1, .need.0, .need.1)]
+    Size { got: (usize, usize), need: (usize, usize) },
+    /// In the decoder's words.
+    #[error("its JPEG cannot be decoded: {0}")]
+    Jpeg(String),
 }

@@ -12,8 +12,9 @@ use openh264::{
 };
 
 use super::{
-    Bitrate, EncodeError, Encoded, Encoder, FrameKind, Request,
+    Bitrate, EncodeError, Encoder, FrameKind, Output, Request,
     convert::{Converter, I420},
+    level,
 };
 use crate::{
     camera::{Frame, VideoFormat},
@@ -31,6 +32,8 @@ pub struct OpenH264 {
     format: VideoFormat,
     converter: Converter,
     codec: Codec,
+    /// What the level was chosen for.
+    ceiling: Bitrate,
     bitrate: Bitrate,
     /// Set where `codec` does not know `bitrate` yet.
     bitrate_changed: bool,
@@ -69,7 +72,7 @@ impl OpenH264 {
         sys::openh264::silence(&mut codec).map_err(|sys::openh264::Refused(code)| {
             EncodeError::Failed(format!("OpenH264 does not start (its error {code})"))
         })?;
-        Ok(Self { format, converter, codec, bitrate, bitrate_changed: false, frames: 0 })
+        Ok(Self { format, converter, codec, ceiling: bitrate, bitrate, bitrate_changed: false, frames: 0 })
     }
 
     fn apply_bitrate(&mut self) -> Result<(), EncodeError> {
@@ -83,7 +86,7 @@ impl OpenH264 {
 }
 
 impl Encoder for OpenH264 {
-    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Encoded>, EncodeError> {
+    fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Output>, EncodeError> {
         self.apply_bitrate()?;
         let size = (self.format.width as usize, self.format.height as usize);
         let I420 { y, u, v, y_stride, chroma_stride } = self.converter.convert(frame.data)?;
@@ -108,13 +111,17 @@ impl Encoder for OpenH264 {
                 return Err(EncodeError::Failed("OpenH264 gave a frame of no known type".to_owned()));
             }
         };
-        Ok(Some(Encoded { data: collect(&stream), kind }))
+        Ok(Some(Output { data: collect(&stream), kind, captured: frame.captured }))
     }
 
     fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
         self.bitrate_changed |= bitrate != self.bitrate;
         self.bitrate = bitrate;
         self.apply_bitrate()
+    }
+
+    fn profile_level(&self) -> Option<[u8; 3]> {
+        Some(profile_level(&self.format, self.ceiling))
     }
 }
 
@@ -150,7 +157,7 @@ fn config(format: &VideoFormat, bitrate: Bitrate) -> EncoderConfig {
         .bitrate(BitRate::from_bps(bitrate.0))
         .max_frame_rate(FrameRate::from_hz(format.rate.per_second() as f32))
         .profile(Profile::Baseline)
-        .level(level(format, bitrate).codec)
+        .level(level(level::idc(format, bitrate)))
         .sps_pps_strategy(SpsPpsStrategy::ConstantId)
         // Key frames only when someone needs one: `keyframe` decides.
         .intra_frame_period(IntraFramePeriod::auto())
@@ -160,66 +167,29 @@ fn config(format: &VideoFormat, bitrate: Bitrate) -> EncoderConfig {
 /// The `profile_idc`, constraint flags and `level_idc` that this encoder's SPS will have, as in `profile-level-id`
 /// (RFC 6184, section 8.1): constrained baseline.
 pub fn profile_level(format: &VideoFormat, bitrate: Bitrate) -> [u8; 3] {
-    [0x42, 0xc0, level(format, bitrate).idc]
+    [0x42, 0xc0, level::idc(format, bitrate)]
 }
 
-/// A row of ITU-T H.264, table A-1.
-#[derive(Debug, Clone, Copy)]
-struct LevelLimits {
-    /// `level_idc`: the level times ten.
-    idc: u8,
-    /// Macroblocks per second.
-    macroblocks_per_second: f64,
-    /// Macroblocks per picture.
-    macroblocks: u32,
-    /// 1000 bits per second.
-    kilobits_per_second: u32,
-    codec: Level,
-}
-
-/// Level 1b is left out: baseline marks it by a constraint flag and not by its number.
-#[rustfmt::skip]
-const LEVELS: [LevelLimits; 16] = {
-    const fn row(idc: u8, macroblocks_per_second: f64, macroblocks: u32, kilobits_per_second: u32, codec: Level) -> LevelLimits {
-        LevelLimits { idc, macroblocks_per_second, macroblocks, kilobits_per_second, codec }
+/// The level as OpenH264 names it.
+const fn level(idc: u8) -> Level {
+    match idc {
+        10 => Level::Level_1_0,
+        11 => Level::Level_1_1,
+        12 => Level::Level_1_2,
+        13 => Level::Level_1_3,
+        20 => Level::Level_2_0,
+        21 => Level::Level_2_1,
+        22 => Level::Level_2_2,
+        30 => Level::Level_3_0,
+        31 => Level::Level_3_1,
+        32 => Level::Level_3_2,
+        40 => Level::Level_4_0,
+        41 => Level::Level_4_1,
+        42 => Level::Level_4_2,
+        50 => Level::Level_5_0,
+        51 => Level::Level_5_1,
+        _ => Level::Level_5_2,
     }
-    [
-        row(10, 1_485.0, 99, 64, Level::Level_1_0),
-        row(11, 3_000.0, 396, 192, Level::Level_1_1),
-        row(12, 6_000.0, 396, 384, Level::Level_1_2),
-        row(13, 11_880.0, 396, 768, Level::Level_1_3),
-        row(20, 11_880.0, 396, 2_000, Level::Level_2_0),
-        row(21, 19_800.0, 792, 4_000, Level::Level_2_1),
-        row(22, 20_250.0, 1_620, 4_000, Level::Level_2_2),
-        row(30, 40_500.0, 1_620, 10_000, Level::Level_3_0),
-        row(31, 108_000.0, 3_600, 14_000, Level::Level_3_1),
-        row(32, 216_000.0, 5_120, 20_000, Level::Level_3_2),
-        row(40, 245_760.0, 8_192, 20_000, Level::Level_4_0),
-        row(41, 245_760.0, 8_192, 50_000, Level::Level_4_1),
-        row(42, 522_240.0, 8_704, 50_000, Level::Level_4_2),
-        row(50, 589_824.0, 22_080, 135_000, Level::Level_5_0),
-        row(51, 983_040.0, 36_864, 240_000, Level::Level_5_1),
-        row(52, 2_073_600.0, 36_864, 240_000, Level::Level_5_2),
-    ]
-};
-
-/// The lowest level that allows this size, frame rate and bitrate.
-fn level(format: &VideoFormat, bitrate: Bitrate) -> LevelLimits {
-    let (columns, rows) = (format.width.div_ceil(16), format.height.div_ceil(16));
-    let macroblocks = columns * rows;
-    let per_second = f64::from(macroblocks) * format.rate.per_second();
-    LEVELS
-        .into_iter()
-        .find(|limits| {
-            // Section A.3.1: neither side may be longer than the root of 8 times the largest picture.
-            let longest = 8 * limits.macroblocks;
-            macroblocks <= limits.macroblocks
-                && columns * columns <= longest
-                && rows * rows <= longest
-                && per_second <= limits.macroblocks_per_second
-                && bitrate.0.div_ceil(1000) <= limits.kilobits_per_second
-        })
-        .unwrap_or(LEVELS[LEVELS.len() - 1])
 }
 
 #[cfg(test)]
@@ -234,27 +204,6 @@ mod tests {
             height,
             stride: width,
             rate: camera::FrameRate::new(fps),
-        }
-    }
-
-    #[test]
-    fn level_is_the_lowest_that_allows_size_rate_and_bitrate() {
-        for (width, height, fps, kilobits, idc) in [
-            (176, 144, 15, 64, 10),
-            (176, 144, 15, 65, 11),
-            (320, 240, 30, 768, 13),
-            (352, 288, 30, 1500, 20),
-            (640, 480, 30, 1500, 30),
-            (1280, 720, 30, 1500, 31),
-            (1280, 720, 60, 1500, 32),
-            (1280, 720, 30, 15_000, 32),
-            (1920, 1080, 30, 4000, 40),
-            (1920, 1080, 60, 4000, 42),
-            (3840, 2160, 30, 4000, 51),
-            (1920, 96, 30, 1500, 31),
-        ] {
-            let chosen = level(&format(width, height, fps), Bitrate(kilobits * 1000));
-            assert_eq!(chosen.idc, idc, "{width}x{height} at {fps} fps and {kilobits} kbit/s");
         }
     }
 

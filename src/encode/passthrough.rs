@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{Bitrate, EncodeError, Encoded, Encoder, FrameKind, Request};
+use super::{Bitrate, EncodeError, Encoder, FrameKind, Output, Request};
 use crate::camera::Frame;
 
 /// `nal_unit_type` of a slice of an IDR picture (ITU-T H.264, table 7-1).
@@ -30,7 +30,7 @@ impl Passthrough {
 
 impl Encoder for Passthrough {
     /// A request is not for it to fulfil: the pipeline asks the camera.
-    fn encode(&mut self, frame: &Frame<'_>, _request: Request) -> Result<Option<Encoded>, EncodeError> {
+    fn encode(&mut self, frame: &Frame<'_>, _request: Request) -> Result<Option<Output>, EncodeError> {
         // A frame that is missing is what the next one refers to.
         if frame.skipped > 0 {
             self.continuous = false;
@@ -42,12 +42,18 @@ impl Encoder for Passthrough {
             None => return Ok(None),
         };
         self.continuous |= kind == FrameKind::Key;
-        Ok(self.continuous.then(|| Encoded { data: Bytes::copy_from_slice(frame.data), kind }))
+        let captured = frame.captured;
+        Ok(self.continuous.then(|| Output { data: Bytes::copy_from_slice(frame.data), kind, captured }))
     }
 
     /// The camera's rate is the camera's.
     fn set_bitrate(&mut self, _bitrate: Bitrate) -> Result<(), EncodeError> {
         Ok(())
+    }
+
+    /// The camera's SPS says so, when it comes.
+    fn profile_level(&self) -> Option<[u8; 3]> {
+        None
     }
 }
 

@@ -70,6 +70,11 @@ impl Profile {
     }
 }
 
+/// Whether a decoder that was made for the one stream plays the other, by what their SPS begin with.
+pub fn plays(made_for: [u8; 3], stream: [u8; 3]) -> bool {
+    made_for[..2] == stream[..2] || Profile::of(stream).players().contains(&Profile::of(made_for))
+}
+
 /// Picks the format for a stream, whose SPS begins with `profile_level`. `None`: no offered decoder plays it.
 pub fn choose(offered: &[H264Format], profile_level: [u8; 3]) -> Option<&H264Format> {
     let players = Profile::of(profile_level).players();
@@ -142,6 +147,23 @@ mod tests {
         ];
         assert_eq!(chosen(&safari, [0x64, 0, 0x28]), Some(96));
         assert_eq!(chosen(&safari[1..], [0x64, 0, 0x28]), None);
+    }
+
+    #[test]
+    fn a_decoder_plays_its_own_profile_and_those_that_are_part_of_it() {
+        let [baseline, main, high] = [[0x42, 0xc0, 0x1f], [0x4d, 0x40, 0x28], [0x64, 0, 0x28]];
+        for (made_for, stream, plays) in [
+            (baseline, [0x42, 0xc0, 0x33], true),
+            (baseline, main, false),
+            (baseline, high, false),
+            (main, baseline, true),
+            (high, baseline, true),
+            (high, main, true),
+            (main, high, false),
+            ([0x12, 0x34, 0], [0x12, 0x34, 0], true),
+        ] {
+            assert_eq!(super::plays(made_for, stream), plays, "{made_for:x?} {stream:x?}");
+        }
     }
 
     #[test]

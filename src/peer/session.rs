@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::rtc::{RtcError, RtcEvent};
+use super::{
+    codec,
+    rtc::{RtcError, RtcEvent},
+};
 use crate::{
     pipeline::CameraState,
     signal::message::{ByeReason, Candidate, ErrorCode, Offer, ToViewer},
@@ -237,7 +240,10 @@ impl Session {
                 self.camera = state;
                 Vec::new()
             }
-            _ => self.camera(state),
+            CameraState::Idle
+            | CameraState::Opening
+            | CameraState::Streaming { .. }
+            | CameraState::NoPicture { .. } => self.camera(state),
         }
     }
 
@@ -248,7 +254,11 @@ impl Session {
             return self.end(ByeReason::Camera);
         }
         match (&mut self.state, &self.camera) {
-            (State::Opening { sdp, .. }, CameraState::Streaming { profile_level, .. }) => {
+            // Of a camera that does not work the viewer gets the slate, and the picture in the same session.
+            (
+                State::Opening { sdp, .. },
+                CameraState::Streaming { profile_level, .. } | CameraState::NoPicture { profile_level, .. },
+            ) => {
                 let answer = Output::Answer { sdp: std::mem::take(sdp), profile_level: *profile_level };
                 self.profile_level = Some(*profile_level);
                 self.state = State::Answering;
@@ -265,7 +275,7 @@ impl Session {
 
     fn has_another_profile(&self) -> bool {
         let CameraState::Streaming { profile_level, .. } = &self.camera else { return false };
-        self.profile_level.is_some_and(|answered| answered[..2] != profile_level[..2])
+        self.profile_level.is_some_and(|answered| !codec::plays(answered, *profile_level))
     }
 
     fn answered(&mut self, now: Instant, answer: Result<String, RtcError>) -> Vec<Output> {
@@ -376,6 +386,10 @@ mod tests {
 
     fn failed(reason: &str) -> CameraState {
         CameraState::Failed { reason: reason.to_owned() }
+    }
+
+    fn no_picture(profile_level: [u8; 3]) -> CameraState {
+        CameraState::NoPicture { reason: "it was unplugged".to_owned(), profile_level }
     }
 
     fn bye(reason: ByeReason) -> Vec<Output> {
@@ -531,11 +545,34 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_comes_back_with_another_profile_ends_the_session() {
+    fn a_viewer_of_a_camera_without_a_picture_gets_an_answer_and_keeps_its_session_when_the_picture_comes() {
+        let mut bench = Bench::new();
+        let outputs = bench.put(Input::CameraWas(no_picture(CONSTRAINED_BASELINE)));
+        assert_eq!(
+            outputs,
+            [Output::Answer { sdp: "offer".to_owned(), profile_level: CONSTRAINED_BASELINE }]
+        );
+        bench.put(Input::Answered(Ok("answer".into())));
+        bench.put(Input::Rtc(RtcEvent::Connected));
+        assert_eq!(bench.put(Input::Camera(streaming([0x42, 0xc0, 0x28]))), []);
+        assert_eq!(bench.put(Input::Camera(no_picture(CONSTRAINED_BASELINE))), []);
+        assert_eq!(bench.session.phase(), Phase::Connected);
+    }
+
+    #[test]
+    fn a_camera_that_comes_back_with_a_profile_the_viewer_cannot_play_ends_the_session() {
         let mut bench = Bench::connected();
-        assert_eq!(bench.put(Input::Camera(failed("it was unplugged"))), []);
+        assert_eq!(bench.put(Input::Camera(no_picture(CONSTRAINED_BASELINE))), []);
         assert_eq!(bench.put(Input::Camera(streaming([0x42, 0xc0, 0x28]))), []);
         assert_eq!(bench.put(Input::Camera(streaming([0x64, 0x00, 0x28]))), bye(ByeReason::Camera));
+    }
+
+    #[test]
+    fn a_camera_that_comes_back_with_a_lesser_profile_keeps_the_session() {
+        let mut bench = Bench::new();
+        bench.put(Input::CameraWas(streaming([0x64, 0x00, 0x28])));
+        assert_eq!(bench.put(Input::Camera(streaming(CONSTRAINED_BASELINE))), []);
+        assert!(!bench.session.is_over());
     }
 
     #[test]
@@ -559,7 +596,8 @@ mod tests {
                     4 => Input::End(ByeReason::Revoked),
                     5 => Input::Camera(CameraState::Opening),
                     6 | 7 => Input::Camera(streaming(CONSTRAINED_BASELINE)),
-                    8 => Input::Camera(failed("gone")),
+                    8 if random() % 2 == 0 => Input::Camera(failed("gone")),
+                    8 => Input::Camera(no_picture(CONSTRAINED_BASELINE)),
                     9 => Input::Answered(Ok("answer".into())),
                     10 => Input::Answered(Err(RtcError::NoH264)),
                     11 => Input::Rtc(RtcEvent::Connected),

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::PipelineStats;
+use super::{
+    PipelineStats,
+    air::{Air, Due, Origin},
+};
 use crate::encode::{
     Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, keyframe::KeyFrames,
 };
@@ -14,7 +17,11 @@ pub(super) struct Control {
     pub(super) stopping: bool,
     /// The thread has ended.
     pub(super) ended: bool,
+    /// Which picture the viewers get.
+    pub(super) air: Air,
+    /// Of the camera's stream.
     pub(super) keys: KeyFrames,
+    slate_keys: KeyFrames,
     pub(super) bitrate: BitrateControl,
     pub(super) counters: PipelineStats,
     viewers: u64,
@@ -28,7 +35,9 @@ impl Control {
         Self {
             stopping: false,
             ended: false,
+            air: Air::new(),
             keys: KeyFrames::new(),
+            slate_keys: KeyFrames::new(),
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
             viewers: 0,
@@ -58,21 +67,54 @@ impl Control {
                 || self.left.is_some_and(|left| now.saturating_duration_since(left) < self.linger))
     }
 
-    /// Counts a frame from the camera, and says what to make of it.
+    /// Whether the slate is to be shown: never to nobody.
+    pub(super) fn slate(&self, now: Instant) -> Due {
+        if self.viewers == 0 { Due::No } else { self.air.slate(now) }
+    }
+
+    /// What to make of the slate's next frame.
+    pub(super) fn slate_request(&mut self, now: Instant) -> Request {
+        self.slate_keys.take(now)
+    }
+
+    /// A viewer needs a key frame of what it sees.
+    pub(super) fn request_key_frame(&mut self) {
+        match self.air.on() {
+            Some(Origin::Slate) => self.slate_keys.request(),
+            Some(Origin::Camera) | None => self.keys.request(),
+        }
+    }
+
+    /// Counts a frame from the camera, which goes to the encoder, and says what to make of it.
     pub(super) fn captured(&mut self, skipped: u32, now: Instant) -> (Request, Bitrate) {
         self.counters.captured += 1;
         self.counters.skipped += u64::from(skipped);
+        self.air.encoding(now);
         (self.keys.take(now), self.bitrate.target(now))
     }
 
     /// Counts a frame on its way to the viewers.
-    pub(super) fn encoded(&mut self, frame: &EncodedFrame, now: Instant) {
-        self.counters.encoded += 1;
-        self.counters.bytes += frame.data.len() as u64;
+    pub(super) fn published(&mut self, origin: Origin, frame: &EncodedFrame, now: Instant) {
+        let keys = match origin {
+            Origin::Camera => {
+                self.counters.encoded += 1;
+                self.counters.bytes += frame.data.len() as u64;
+                &mut self.keys
+            }
+            Origin::Slate => {
+                self.counters.slate_frames += 1;
+                &mut self.slate_keys
+            }
+        };
         if frame.kind == FrameKind::Key {
-            self.counters.key_frames += 1;
-            self.keys.made(now);
+            self.counters.key_frames += u64::from(origin == Origin::Camera);
+            keys.made(now);
         }
+    }
+
+    /// The slate is on the air: with the camera's next frame its stream begins anew.
+    pub(super) fn slate_began(&mut self) {
+        self.keys.failed();
     }
 
     pub(super) fn stats(&self) -> PipelineStats {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::MakeEncoder;
 use crate::{
     camera::{PixelFormat, VideoFormat},
-    encode::{Bitrate, EncodeError, Encoded, Encoder},
+    encode::{Bitrate, EncodeError, Encoder, Output},
 };
 
 /// The encoder for what the camera delivers.
@@ -49,8 +49,8 @@ impl Stage {
     pub(super) fn change(
         &mut self,
         format: VideoFormat,
-        result: Result<Option<Encoded>, EncodeError>,
-    ) -> Result<Option<Encoded>, EncodeError> {
+        result: Result<Option<Output>, EncodeError>,
+    ) -> Result<Option<Output>, EncodeError> {
         tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
         let handed_on = self.format.pixel == PixelFormat::H264 && format.pixel == PixelFormat::H264;
         self.format = format;

@@ -9,13 +9,14 @@ use std::{
 };
 
 use super::{
-    CameraState, MakeEncoder, Parts, Shared, Timing,
+    CameraState, Control, MakeEncoder, Parts, Shared, Timing,
+    air::{Origin, Stream},
     retry::Retry,
     stage::{Described, Stage},
 };
 use crate::{
     camera::{Camera, CameraError, CameraSource, PixelFormat, VideoFormat},
-    encode::{EncodeError, Encoded, EncodedFrame, FrameKind, Request, openh264, passthrough},
+    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, passthrough},
 };
 
 /// So many encoder failures without a frame between, and the camera is closed and tried again later.
@@ -27,8 +28,6 @@ pub(super) struct Worker {
     make_encoder: Arc<MakeEncoder>,
     timing: Timing,
     retry: Retry,
-    /// The number of the next frame; it goes on over everything that fails.
-    number: u64,
     /// Why the camera does not work, said in the log once.
     reported: Option<String>,
 }
@@ -47,7 +46,6 @@ impl Worker {
             make_encoder: parts.make_encoder,
             timing: parts.timing,
             retry: Retry::new(parts.timing),
-            number: 0,
             reported: None,
         }
     }
@@ -63,7 +61,9 @@ impl Worker {
                 tracing::warn!(camera = %self.shared.settings.id, "{}", failure.reason);
                 self.reported = Some(failure.reason.clone());
             }
-            self.shared.set_state(CameraState::Failed { reason: failure.reason });
+            // The slate's thread says so to the viewers.
+            self.shared.control().air.failed(failure.reason);
+            self.shared.changed.notify_all();
             self.wait_to_retry(failure.wait);
         }
     }
@@ -73,7 +73,7 @@ impl Worker {
     fn serve_guarded(&mut self) -> Result<(), Failure> {
         let served = panic::catch_unwind(AssertUnwindSafe(|| self.serve()));
         served.unwrap_or_else(|_| {
-            self.shared.hub.clear();
+            self.forget_picture();
             let reason = "the camera's code failed, which is a fault in pinhole: please report it".to_owned();
             Err(Failure { reason, wait: self.retry.after_run(Duration::ZERO) })
         })
@@ -87,7 +87,9 @@ impl Worker {
             self.retry = Retry::new(self.timing);
             self.reported = None;
             control.bitrate.reset();
+            control.air.closed();
             shared.set_state(CameraState::Idle);
+            shared.notify(None);
         }
         while !control.has_viewers() && !control.stopping {
             control = shared.changed.wait(control).unwrap_or_else(PoisonError::into_inner);
@@ -109,10 +111,13 @@ impl Worker {
     fn serve(&mut self) -> Result<(), Failure> {
         let (shared, source) = (Arc::clone(&self.shared), self.source.describe());
         let id = &shared.settings.id;
+        shared.control().air.opening(shared.now());
+        shared.changed.notify_all();
         // While a failed camera is tried again, viewers go on seeing why it failed.
         if self.reported.is_none() {
             shared.set_state(CameraState::Opening);
         }
+        shared.controls.apply(id);
         let mut camera = self
             .source
             .open(&shared.settings.wish)
@@ -122,11 +127,18 @@ impl Worker {
         tracing::info!(camera = %id, %source, format = %Described(camera.format()), "camera opened");
         let ended = self.stream(camera.as_mut());
         drop(camera);
-        // Nobody shall begin with a picture from before.
-        shared.hub.clear();
+        self.forget_picture();
         let ran = shared.now().saturating_duration_since(opened);
         tracing::info!(camera = %id, %source, seconds = ran.as_secs(), "camera closed");
         ended.map_err(|reason| Failure { reason, wait: self.retry.after_run(ran) })
+    }
+
+    /// Nobody shall begin with a picture from before; the slate is not from before.
+    fn forget_picture(&self) {
+        let control = self.shared.control();
+        if control.air.on() != Some(Origin::Slate) {
+            self.shared.hub.clear();
+        }
     }
 
     /// Frames from an open camera to the hub, until nobody watches or it fails with a reason.
@@ -134,7 +146,11 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let mut stage = Stage::new(Arc::clone(&self.make_encoder), camera.format(), shared.settings.bitrate)
             .map_err(|error| error.to_string())?;
-        self.announce(&stage, None);
+        {
+            let mut control = shared.control();
+            control.air.opened(stage.format.rate.interval());
+            self.announce(&mut control, &stage, None);
+        }
         let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
         while shared.control().keeps_open(shared.now()) {
             let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
@@ -144,15 +160,15 @@ impl Worker {
                 continue;
             };
             silence.broken(now);
-            let captured = frame.captured;
             let (request, bitrate) = shared.control().captured(frame.skipped, now);
             let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
             // Only now, with the frame given back, can the camera say whether this was the first of another format.
             // Then what the old encoder made of it is no picture, unless it made nothing of it at all.
             let format = camera.format();
             let result = if format == stage.format { result } else { stage.change(format, result) };
+            shared.control().air.encoded();
             let kind = match result {
-                Ok(Some(encoded)) => Some(self.publish(encoded, captured, now, &mut stage)),
+                Ok(Some(output)) => self.publish(output, &mut stage),
                 Ok(None) => None,
                 Err(error) => {
                     self.recover(error, &mut stage)?;
@@ -168,46 +184,47 @@ impl Worker {
         Ok(())
     }
 
-    fn publish(&mut self, encoded: Encoded, captured: Instant, now: Instant, stage: &mut Stage) -> FrameKind {
-        let frame = EncodedFrame { data: encoded.data, kind: encoded.kind, number: self.number, captured };
-        self.number += 1;
+    /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
+    fn publish(&mut self, output: Output, stage: &mut Stage) -> Option<FrameKind> {
         stage.failures = 0;
-        if frame.kind == FrameKind::Key {
-            self.announce(stage, Some(&frame));
+        let kind = output.kind;
+        let shared = Arc::clone(&self.shared);
+        let now = shared.now();
+        let mut control = shared.control();
+        let (frame, _) = shared.admit(&mut control, Origin::Camera, output, now)?;
+        if kind == FrameKind::Key {
+            self.announce(&mut control, stage, Some(&frame));
         }
-        self.shared.control().encoded(&frame, now);
-        tracing::trace!(number = frame.number, bytes = frame.data.len(), kind = ?frame.kind, "frame");
-        let kind = frame.kind;
-        self.shared.hub.publish(frame);
-        kind
+        shared.hub.publish(frame);
+        Some(kind)
     }
 
     /// Tells the viewers' sessions what the stream is, as soon as that is known: for a camera that is encoded here
     /// before the first frame, for another with its first key frame.
-    fn announce(&mut self, stage: &Stage, key_frame: Option<&EncodedFrame>) {
+    fn announce(&mut self, control: &mut Control, stage: &Stage, key_frame: Option<&EncodedFrame>) {
         let format = stage.format;
-        let profile_level = match (format.pixel, key_frame) {
-            (PixelFormat::H264, None) => None,
-            (PixelFormat::H264, Some(frame)) => passthrough::profile_level(&frame.data),
-            (_, _) => Some(openh264::profile_level(&format, self.shared.settings.bitrate)),
-        };
+        let from_stream = || passthrough::profile_level(&key_frame?.data);
+        let profile_level = stage.encoder.profile_level().or_else(from_stream);
         let Some(profile_level) = profile_level else {
             return;
         };
-        // A camera that failed works again when there is a picture, not when it opens.
-        if self.reported.is_some() && key_frame.is_none() {
+        control.air.known = Some(Stream { format, profile_level });
+        // A camera that failed, or let viewers wait, works when there is a picture, not when it opens.
+        let waits = self.reported.is_some() || control.air.on() == Some(Origin::Slate);
+        if waits && key_frame.is_none() {
             return;
         }
         if self.reported.take().is_some() {
             tracing::info!(camera = %self.shared.settings.id, "camera works again");
         }
+        self.shared.notify(None);
         self.shared.set_state(CameraState::Streaming { format, profile_level });
     }
 
     /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
     fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), String> {
         let camera = &self.shared.settings.id;
-        if matches!(error, EncodeError::ShortFrame { .. }) {
+        if matches!(error, EncodeError::Damaged(_)) {
             self.shared.control().counters.damaged += 1;
             tracing::debug!(%camera, "{error}");
             return Ok(());
@@ -270,9 +287,11 @@ impl Drop for End {
         } else {
             CameraState::Idle
         };
-        self.shared.set_state(state);
-        self.shared.hub.close();
+        // First, so that the slate's thread says nothing any more.
         self.shared.control().ended = true;
+        self.shared.set_state(state);
+        self.shared.notify(None);
+        self.shared.hub.close();
         self.shared.changed.notify_all();
     }
 }

@@ -8,7 +8,19 @@ use std::{io, os::fd::AsRawFd, os::fd::BorrowedFd, time::Duration};
 /// # Errors
 /// The system's, for want of memory.
 pub fn wait_readable(fd: BorrowedFd<'_>, wait: Duration) -> io::Result<bool> {
-    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    wait_for(fd, libc::POLLIN, wait)
+}
+
+/// The same until writing would not block.
+///
+/// # Errors
+/// As for [`wait_readable`].
+pub fn wait_writable(fd: BorrowedFd<'_>, wait: Duration) -> io::Result<bool> {
+    wait_for(fd, libc::POLLOUT, wait)
+}
+
+fn wait_for(fd: BorrowedFd<'_>, events: libc::c_short, wait: Duration) -> io::Result<bool> {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
     // Rounded up, or a wait of less than 1 ms would be none.
     let milliseconds = i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
     // SAFETY: `entry` is one valid pollfd, which lives through the call.

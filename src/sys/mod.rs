@@ -3,8 +3,10 @@
 #![allow(unsafe_code)]
 
 pub mod buffers;
+pub mod controls;
 pub mod fd;
 pub mod format;
+pub mod m2m;
 pub mod openh264;
 pub mod process;
 pub mod time;

@@ -90,11 +90,23 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_missing_device_is_named_with_what_there_is_instead() {
+fn a_missing_device_is_no_reason_not_to_start_and_is_named_with_what_there_is_instead() {
     let folder = Folder::new("missing");
-    let said = refusal(&folder, &["--camera", "/dev/video97", "--listen", "127.0.0.1:0"]);
-    assert!(said.starts_with("no camera at /dev/video97: "), "{said}");
-    assert!(said.contains("--camera"), "{said}");
+    let command = pinhole(&folder, &["--camera", "/dev/video97", "--listen", "127.0.0.1:0"]);
+    let (mut agent, link) = Agent::start(command);
+    assert!(link.starts_with("Watch: "), "{link}");
+    let said = BufReader::new(agent.0.stderr.take().expect("it is piped"));
+    let line = said.lines().map_while(Result::ok).find(|line| line.contains("no camera at /dev/video97: "));
+    assert!(line.is_some_and(|line| line.contains("--camera")));
+    agent.stop();
+    assert!(agent.0.wait().expect("it was started").success());
+}
+
+#[test]
+fn a_size_that_the_camera_cannot_do_is_refused_at_the_start() {
+    let folder = Folder::new("size");
+    let said = refusal(&folder, &with(&["--size", "64x48"]));
+    assert!(said.contains("64x48") && said.contains("160x96 to 1920x1080"), "{said}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod broker_attacks;
 mod broker_support;
 mod camera;
 mod cli;
+mod corpora;
 mod exchange;
 mod mqtt;
 mod mqtt_support;

@@ -1,5 +1,6 @@
 //! A viewer without a browser, for tests on machines that have none: takes a link, pairs, asks for the first camera,
-//! decodes what comes, and prints what it saw as one JSON object. It exits with 1 when it saw no picture.
+//! decodes what comes, and prints what it saw as one JSON object. It exits with 1 when it saw no picture. All it sees is
+//! of one session: when the device ends that, the pictures end.
 //!
 //! `viewer LINK [SECONDS]`
 
@@ -106,6 +107,12 @@ async fn run(arguments: &[String]) -> Result<serde_json::Value> {
         "width": seen.size.0,
         "height": seen.size.1,
         "bars": seen.bars,
+        "longest_gap_ms": seen.longest_gap.as_millis() as u64,
+        "shown": seen.shown.iter().map(|(at, what, size)| json!({
+            "at_ms": at.as_millis() as u64,
+            "what": what,
+            "size": [size.0, size.1],
+        })).collect::<Vec<_>>(),
     }))
 }
 
@@ -127,12 +134,26 @@ struct Seen {
     size: (usize, usize),
     /// Mean Y, U and V of each eighth of the last picture's middle rows: a test card has its bars there.
     bars: Vec<[u8; 3]>,
+    /// The longest time from one picture to the next.
+    longest_gap: Duration,
+    last: Option<Duration>,
+    /// What was seen, from when on (since 1970), and how large, whenever that changed: `slate` or `picture`.
+    shown: Vec<(Duration, &'static str, (usize, usize))>,
 }
 
 impl Seen {
     fn new() -> Result<Self> {
         let decoder = Decoder::with_api_config(OpenH264API::from_source(), Default::default())?;
-        Ok(Self { decoder, received: 0, decoded: 0, size: (0, 0), bars: Vec::new() })
+        Ok(Self {
+            decoder,
+            received: 0,
+            decoded: 0,
+            size: (0, 0),
+            bars: Vec::new(),
+            longest_gap: Duration::ZERO,
+            last: None,
+            shown: Vec::new(),
+        })
     }
 
     fn take(&mut self, annex_b: &[u8]) -> Result<()> {
@@ -142,10 +163,28 @@ impl Seen {
                 self.decoded += 1;
                 self.size = picture.dimensions();
                 self.bars = bars(&picture);
+                let now = clock::since_epoch();
+                self.longest_gap = self.longest_gap.max(now.saturating_sub(self.last.unwrap_or(now)));
+                self.last = Some(now);
+                let what = if is_slate(&picture) { "slate" } else { "picture" };
+                if self.shown.last().is_none_or(|(_, was, size)| *was != what || *size != self.size) {
+                    self.shown.push((now, what, self.size));
+                }
             }
         }
         Ok(())
     }
+}
+
+/// The agent's slate, by the colour of its corners, which no test card has in all four.
+fn is_slate(picture: &impl YUVSource) -> bool {
+    let (width, height) = picture.dimensions();
+    let (y_stride, u_stride, v_stride) = picture.strides();
+    [(0, 0), (width - 2, 0), (0, height / 2), (width - 2, height / 2)].into_iter().all(|(x, y)| {
+        let luma = picture.y()[y * y_stride + x];
+        let (u, v) = (picture.u()[y / 2 * u_stride + x / 2], picture.v()[y / 2 * v_stride + x / 2]);
+        luma.abs_diff(34) <= 4 && u.abs_diff(136) <= 4 && v.abs_diff(124) <= 4
+    })
 }
 
 fn bars(picture: &impl YUVSource) -> Vec<[u8; 3]> {

@@ -23,7 +23,7 @@ pub(super) enum Named {
 #[derive(Debug)]
 pub(super) struct Finder {
     named: Named,
-    /// A mutex because a source is shared; only its camera's thread uses it.
+    /// A mutex because a source is shared: beside its camera's thread, who asks for its controls uses it.
     known: Mutex<Option<Known>>,
 }
 

@@ -9,6 +9,7 @@ use super::{
     BUFFERS, V4l2Camera,
     cable::{Cable, Trouble},
     offers,
+    survey::Content,
 };
 use crate::{
     camera::{
@@ -54,6 +55,22 @@ impl Opening<'_> {
         let (rate, stride) = (format.rate.per_second(), format.stride);
         tracing::info!(device = %self.name, chosen = choice.why, ?api, rate, stride, "camera opened");
         Ok(V4l2Camera::new(self.name, device, cable, buffers, format))
+    }
+
+    /// What the device is and offers; nothing is set.
+    pub(super) fn look(&self, wish: &Wish) -> Result<Content, CameraError> {
+        let (device, api) = self.open_device()?;
+        let capability =
+            video::capability(&device).map_err(|error| self.error("asking what it is", error))?;
+        let offers = offers::all(&device, api, wish);
+        let offers = offers.map_err(|error| self.error("asking for its formats", error))?;
+        let (offers, signal) = match Cable::look(&device, wish.rate) {
+            Ok(Some(signal)) => (negotiate::under(&signal, offers), Ok(())),
+            Ok(None) => (offers, Ok(())),
+            Err(trouble) => (offers, Err(self.trouble(trouble))),
+        };
+        let choice = signal.and_then(|()| negotiate::choose(&self.name, &offers, wish));
+        Ok(Content { card: capability.card, driver: capability.driver, offers, choice })
     }
 
     fn open_device(&self) -> Result<(Device, Api), CameraError> {

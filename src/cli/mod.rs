@@ -1,7 +1,23 @@
-//! The command line, as clap reads it. Flags may also be given by the environment (`PINHOLE_…`). Not here: what a
-//! command does.
+//! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
+//! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
+//!
+//! - `people`: `pinhole pair`, `viewers`, `revoke`.
+//! - `controls`: `pinhole controls`.
+//! - `devices`: `pinhole devices`.
+//! - `place`: which device is meant.
+//! - `table`: text in columns.
 
-use std::{path::PathBuf, time::Duration};
+mod controls;
+mod devices;
+mod people;
+mod place;
+mod table;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{
     CommandFactory, Parser,
@@ -9,8 +25,10 @@ use clap::{
 };
 
 use crate::{
-    config::{BitrateValue, Size},
-    control::show::parse_lifetime,
+    camera::controls::Setting,
+    config::{self, BitrateValue, ConfigError, Size},
+    control::{client::AskError, message::Reply, show::parse_lifetime},
+    links::Output,
     signal::{
         message::{Role, printable},
         pairing::MAX_NAME,
@@ -31,7 +49,7 @@ pub struct Cli {
     pub command: Option<Command>,
 }
 
-/// What is asked of the agent that runs already. Without a command, the agent is run.
+/// What is asked of the agent that runs already, or of the machine. Without a command, the agent is run.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
     /// Print links (and a QR code) for one new viewer
@@ -58,6 +76,95 @@ pub enum Command {
         #[arg(value_name = "KEY|NAME")]
         who: String,
     },
+    /// List the cameras and encoders of this machine, and what pinhole would choose
+    Devices {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List a camera's controls (brightness, exposure, …), or set some
+    Controls {
+        /// A camera of the running agent by its id, a device as /dev/video0, or a card's name
+        device: String,
+        /// What to set: NAME=VALUE; a menu by number or by name; a button is a NAME alone
+        #[arg(value_name = "NAME=VALUE")]
+        settings: Vec<Setting>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("{0}")]
+    Refused(String),
+    #[error("cannot write the answer: {0}")]
+    Output(io::Error),
+}
+
+impl CommandError {
+    /// What else the agent answered than was asked.
+    fn unexpected(reply: Reply) -> Self {
+        match reply {
+            Reply::Error(message) | Reply::NoCamera { message } | Reply::Several { message, .. } => {
+                Self::Refused(message)
+            }
+            Reply::Links(_) | Reply::Viewers(_) | Reply::Revoked(_) | Reply::Controls(_) => {
+                let message =
+                    "the agent answered something else: it may be of another version, so restart it";
+                Self::Refused(message.to_owned())
+            }
+        }
+    }
+}
+
+/// Does what the command says.
+///
+/// # Errors
+/// Why not, as one sentence.
+pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
+    let sockets = config::control_sockets(args)?;
+    let mut out = Stdout(io::stdout());
+    match command {
+        Command::Pair { role, name, expires } => {
+            people::pair(&sockets, *role, name.as_deref(), *expires, &mut out)
+        }
+        Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
+        Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::Devices { json } => devices::run(*json, &mut out),
+        Command::Controls { device, settings, json } => {
+            controls::run(&sockets, device, settings, *json, &mut out)
+        }
+    }
+}
+
+/// Where commands print.
+struct Stdout(io::Stdout);
+
+impl Stdout {
+    /// Whether a person reads it.
+    fn kind(&self) -> Output {
+        if self.0.is_terminal() { Output::Terminal } else { Output::Plain }
+    }
+
+    fn print(&mut self, text: &str) -> Result<(), CommandError> {
+        self.write(text.as_bytes())
+    }
+
+    fn print_json(&mut self, value: &impl serde::Serialize) -> Result<(), CommandError> {
+        let json = serde_json::to_string_pretty(value);
+        self.print(&format!("{}\n", json.expect("strings, numbers and lists are always JSON")))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        self.0.write_all(bytes).and_then(|()| self.0.flush()).map_err(CommandError::Output)
+    }
 }
 
 fn role_parser() -> impl TypedValueParser<Value = Role> {

@@ -1,0 +1,50 @@
+//! Which memory-to-memory encoders a board has: found by what they can do, never by number or name. Not here: using
+//! one.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    camera::{negotiate::FourCc, video_nodes},
+    sys::m2m::{M2m, Picture, Side},
+};
+
+/// An encoder of the board's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundEncoder {
+    pub path: PathBuf,
+    /// The device's name for people.
+    pub card: String,
+    pub driver: String,
+    /// The coded formats that it gives.
+    pub formats: Vec<FourCc>,
+    /// The raw formats that it takes, for the coded format that was asked about.
+    pub inputs: Vec<FourCc>,
+    /// Width and height in pixels of the largest picture, where the driver tells.
+    pub largest: Option<(u32, u32)>,
+}
+
+/// The encoders for a coded format, in the order of their numbers.
+pub fn find(coded: FourCc) -> Vec<FoundEncoder> {
+    video_nodes().iter().filter_map(|path| look_at(path, coded)).collect()
+}
+
+fn look_at(path: &Path, coded: FourCc) -> Option<FoundEncoder> {
+    // Most nodes are something else, and some may not be opened: neither is worth a line.
+    let device = M2m::open(path).ok()?;
+    let formats: Vec<_> = device.formats(Side::Capture).into_iter().map(FourCc).collect();
+    if !formats.contains(&coded) {
+        return None;
+    }
+    // Which raw formats there are may depend on the coded one that is set.
+    let wanted = Picture { fourcc: coded.0, width: 0, height: 0, stride: 0, bytes: 0 };
+    device.set_format(Side::Capture, &wanted).ok()?;
+    let inputs: Vec<_> = device.formats(Side::Output).into_iter().map(FourCc).collect();
+    Some(FoundEncoder {
+        path: path.to_owned(),
+        card: device.card().to_owned(),
+        driver: device.driver().to_owned(),
+        formats,
+        inputs,
+        largest: device.largest(coded.0),
+    })
+}

@@ -1,0 +1,93 @@
+//! What must hold for any bytes from a camera, as ordinary functions: the fuzz targets call them with bytes that a fuzzer
+//! makes, tests/it/corpora.rs with those that were kept. Each panics where something does not hold.
+
+use pinhole::{
+    encode::{Encoded, FrameKind},
+    h264::{
+        NalKind,
+        access_unit::{self, Assembler},
+        annexb::{self, START_CODE, Splitter},
+        sps::Sps,
+        stream::AccessUnits,
+    },
+};
+
+/// What to call each target, and its body.
+pub const TARGETS: [(&str, fn(&[u8])); 3] =
+    [("annexb", annexb), ("access_units", access_units), ("sps", sps)];
+
+/// A byte stream gives the same NAL units whole and in pieces, and none of them holds a start code.
+pub fn annexb(data: &[u8]) {
+    let whole: Vec<&[u8]> = annexb::nal_units(data).collect();
+    for nal in &whole {
+        assert!(!nal.is_empty() && nal.last() != Some(&0));
+        assert!(!nal.windows(3).any(|window| window == [0, 0, 1]));
+    }
+    let mut splitter = Splitter::default();
+    let mut cut = Vec::new();
+    for piece in pieces(data) {
+        splitter.push(piece);
+        while let Some(nal) = splitter.next_nal().expect("far shorter than the longest NAL unit") {
+            cut.push(nal);
+        }
+    }
+    cut.extend(splitter.flush());
+    assert_eq!(cut, whole);
+}
+
+/// Access units, of a stream in pieces and of whole buffers, begin with a start code, and key frames with their parameter
+/// sets; what was a B slice is seen.
+pub fn access_units(data: &[u8]) {
+    let mut stream = AccessUnits::default();
+    for piece in pieces(data) {
+        stream.push(piece);
+        while let Some(unit) = stream.take_next().expect("far shorter than the longest NAL unit") {
+            check(&unit);
+        }
+    }
+    stream.flush().for_each(|unit| check(&unit));
+    stream.torn();
+
+    let mut assembler = Assembler::default();
+    for piece in pieces(data) {
+        if let Some(unit) = assembler.whole(piece) {
+            check(&unit);
+        }
+    }
+}
+
+/// Whatever a sequence parameter set says, the size is one that H.264 can have, and the rate is one.
+pub fn sps(data: &[u8]) {
+    let Some(sps) = Sps::parse(data) else { return };
+    assert!(sps.id <= 31);
+    // √(8 × 139264 macroblocks), annex A.
+    assert!((1..=16_896).contains(&sps.width) && (1..=16_896).contains(&sps.height), "{sps:?}");
+    if let Some(rate) = sps.rate {
+        assert!(rate.per_second().is_finite() && rate.per_second() > 0.0, "{sps:?}");
+    }
+}
+
+fn check(unit: &Encoded) {
+    assert!(unit.data.starts_with(&START_CODE));
+    assert!(unit.data.len() <= access_unit::MAX_ACCESS_UNIT + 288 * 2052);
+    let kinds: Vec<NalKind> = annexb::nal_units(&unit.data).map(NalKind::of).collect();
+    assert!(kinds.iter().any(|kind| matches!(kind, NalKind::Slice | NalKind::IdrSlice)), "{kinds:?}");
+    if unit.kind == FrameKind::Key {
+        assert_eq!(kinds[0], NalKind::Sps);
+        let slice = kinds.iter().position(|kind| *kind == NalKind::IdrSlice || *kind == NalKind::Slice);
+        let pps = kinds.iter().position(|kind| *kind == NalKind::Pps);
+        assert!(pps.is_some() && pps < slice, "{kinds:?}");
+    }
+    access_unit::has_b_slice(&unit.data);
+}
+
+/// The bytes in pieces whose lengths follow from the bytes themselves.
+fn pieces(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let first = *rest.first()?;
+        let (piece, after) = rest.split_at((usize::from(first) % 61 + 1).min(rest.len()));
+        rest = after;
+        Some(piece)
+    })
+}
