@@ -16,7 +16,7 @@ use crate::signal::mqtt::Secret;
 use crate::{
     camera::{self, Accept, FrameRate, SizeWish, Wish, controls::Setting},
     cli::RunArgs,
-    encode::Bitrate,
+    encode::{Bitrate, choice::Choice},
     signal::message::IceServer,
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
@@ -58,6 +58,7 @@ pub struct CameraConfig {
     pub source: Source,
     pub wish: Wish,
     pub bitrate: Bitrate,
+    pub encoder: Choice,
     /// Set at each opening.
     pub controls: Vec<Setting>,
 }
@@ -283,6 +284,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
     first.size = args.size.or(first.size);
     first.fps = args.fps.or(first.fps);
     first.bitrate = args.bitrate.or(first.bitrate);
+    first.encoder = args.encoder.or(first.encoder);
 
     let several = raw.len() > 1;
     let mut cameras: Vec<CameraConfig> = Vec::new();
@@ -307,6 +309,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
             return Err(value(key("fps"), format!("{fps} does not fit: give 1 to 120 frames per second")));
         }
         let size = raw.size.unwrap_or(DEFAULT_SIZE);
+        let encoder = raw.encoder.unwrap_or_default();
         let source = match raw.source.as_deref() {
             None | Some("auto") => Source::Auto,
             Some(text) => Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?),
@@ -320,9 +323,10 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 height: size.height,
                 rate: FrameRate::new(fps),
                 size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
-                accept: Accept::Any,
+                accept: encoder.accept(),
             },
             bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
+            encoder,
             controls: raw
                 .controls
                 .into_iter()
@@ -525,6 +529,11 @@ fn runtime_dir() -> Option<PathBuf> {
 /// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
 pub fn under_systemd() -> bool {
     env::var_os("JOURNAL_STREAM").is_some()
+}
+
+/// Whether systemd wants to hear how the service is (sd_notify(3)).
+pub fn systemd_listens() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 fn host_name() -> String {

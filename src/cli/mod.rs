@@ -28,6 +28,7 @@ use crate::{
     camera::controls::Setting,
     config::{self, BitrateValue, ConfigError, Size},
     control::{client::AskError, message::Reply, show::parse_lifetime},
+    encode::choice::Choice,
     links::Output,
     signal::{
         message::{Role, printable},
@@ -194,6 +195,9 @@ pub struct RunArgs {
     /// Bits per second of video, as 1500k or 1.5M
     #[arg(long, env = "PINHOLE_BITRATE", hide_env_values = true, value_name = "RATE")]
     pub bitrate: Option<BitrateValue>,
+    /// What encodes: `auto`, `m2m` (the board's encoder), `openh264` (software), or `passthrough` (the camera's H.264)
+    #[arg(long, env = "PINHOLE_ENCODER", hide_env_values = true, value_name = "ENCODER")]
+    pub encoder: Option<Choice>,
     /// Configuration file (TOML; docs/configuration.md)
     #[arg(long, global = true, env = "PINHOLE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -5,6 +5,7 @@
 mod bars;
 #[path = "../it/camera/contract.rs"]
 mod contract;
+mod encoder;
 mod formats;
 mod hdmi;
 mod loopback;
