@@ -19,7 +19,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Cli) -> anyhow::Result<()> {
-    log::start(&arguments.run.log).map_err(anyhow::Error::msg)?;
+    // A person who asks for something wants the answer alone.
+    let usual = if arguments.command.is_some() { "warn" } else { "info" };
+    log::start(arguments.run.log.as_deref().unwrap_or(usual)).map_err(anyhow::Error::msg)?;
     for (variable, nearest) in config::unknown_variables(&Cli::variables()) {
         let meant = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
         warn!("the environment variable {variable} means nothing to pinhole{meant}");

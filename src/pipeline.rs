@@ -11,6 +11,7 @@ mod controls;
 mod retry;
 mod slate;
 mod stage;
+mod stills;
 #[cfg(test)]
 mod tests;
 mod turning;
@@ -44,6 +45,8 @@ use air::{Origin, Slot};
 use control::Control;
 use controls::CameraControls;
 use slate::Slate;
+pub use stills::StillError;
+use stills::Stills;
 use worker::Worker;
 
 /// How long `Pipeline::stop` waits for the thread: a camera may be in a system call.
@@ -157,6 +160,7 @@ fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandl
         notice: watch::Sender::new(None),
         now: Arc::clone(&parts.now),
         controls: CameraControls::new(Arc::clone(&parts.source)),
+        stills: Stills::default(),
         settings,
     });
     let slate = Slate::new(Arc::clone(&shared), parts.timing);
@@ -225,6 +229,7 @@ struct Shared {
     notice: watch::Sender<Option<Notice>>,
     now: Arc<Now>,
     controls: CameraControls,
+    stills: Stills,
 }
 
 impl Shared {

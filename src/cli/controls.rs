@@ -24,8 +24,8 @@ pub(super) fn run(
 ) -> Result<(), CommandError> {
     let request = Request::Controls { camera: device.to_owned(), settings: settings.to_vec() };
     let controls = match place::agent(sockets, &request)? {
-        Agent::Answers(Reply::Controls(controls)) => controls,
-        Agent::Answers(other) => return Err(CommandError::unexpected(other)),
+        Agent::Answers(Reply::Controls(controls), _) => controls,
+        Agent::Answers(other, _) => return Err(CommandError::unexpected(other)),
         Agent::Without(why) => here(&place::find(device).map_err(|error| why.beside(error))?, settings)?,
     };
     match (json, settings.is_empty()) {

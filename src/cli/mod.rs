@@ -4,6 +4,7 @@
 //! - `people`: `pinhole pair`, `viewers`, `revoke`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
+//! - `snapshot`: `pinhole snapshot`.
 //! - `place`: which device is meant.
 //! - `table`: text in columns.
 
@@ -11,6 +12,7 @@ mod controls;
 mod devices;
 mod people;
 mod place;
+mod snapshot;
 mod table;
 
 use std::{
@@ -94,6 +96,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take a picture of a camera, as a JPEG
+    Snapshot {
+        /// A camera of the running agent by its id, or a source as for the agent [default: the first camera]
+        #[arg(long, value_name = "CAMERA")]
+        camera: Option<String>,
+        /// The file to write; `-` for standard output
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// 1 to 100
+        #[arg(long, default_value_t = 85, value_parser = clap::value_parser!(u8).range(1..=100))]
+        quality: u8,
+    },
 }
 
 /// Why a command did not do what it was asked.
@@ -116,7 +130,11 @@ impl CommandError {
             Reply::Error(message) | Reply::NoCamera { message } | Reply::Several { message, .. } => {
                 Self::Refused(message)
             }
-            Reply::Links(_) | Reply::Viewers(_) | Reply::Revoked(_) | Reply::Controls(_) => {
+            Reply::Links(_)
+            | Reply::Viewers(_)
+            | Reply::Revoked(_)
+            | Reply::Controls(_)
+            | Reply::Picture { .. } => {
                 let message =
                     "the agent answered something else: it may be of another version, so restart it";
                 Self::Refused(message.to_owned())
@@ -141,6 +159,9 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
             controls::run(&sockets, device, settings, *json, &mut out)
+        }
+        Command::Snapshot { camera, out: file, quality } => {
+            snapshot::run(&sockets, camera.as_deref(), file, *quality, &mut out)
         }
     }
 }
@@ -219,16 +240,10 @@ pub struct RunArgs {
     /// Folder for the device's id and the viewers' keys
     #[arg(long, global = true, env = "PINHOLE_STATE_DIR", hide_env_values = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// What to log: error, warn, info, debug or trace; or by part, as info,pinhole::signal=debug
-    #[arg(
-        long,
-        env = "PINHOLE_LOG",
-        hide_env_values = true,
-        value_name = "LEVEL",
-        global = true,
-        default_value = "info"
-    )]
-    pub log: String,
+    /// What to log: error, warn, info, debug or trace; or by part, as info,pinhole::signal=debug [default: info; of
+    /// commands warn]
+    #[arg(long, env = "PINHOLE_LOG", hide_env_values = true, value_name = "LEVEL", global = true)]
+    pub log: Option<String>,
 }
 
 impl Cli {

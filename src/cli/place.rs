@@ -7,15 +7,15 @@ use super::CommandError;
 use crate::{
     camera::v4l2::{Found, capture_devices},
     control::{
-        client::{AskError, ask},
+        client::{AskError, ask_for_picture},
         message::{Reply, Request},
     },
 };
 
 /// Who does what was asked of a camera.
 pub(super) enum Agent {
-    /// The running agent has done it, or says why not.
-    Answers(Reply),
+    /// The running agent has done it, or says why not; and the picture that was asked for.
+    Answers(Reply, Vec<u8>),
     /// It is to be done without it.
     Without(Reason),
 }
@@ -42,9 +42,9 @@ impl Reason {
 
 /// Asks the running agent, if there is one.
 pub(super) fn agent(sockets: &[PathBuf], request: &Request) -> Result<Agent, CommandError> {
-    match ask(sockets, request) {
-        Ok(Reply::NoCamera { message }) => Ok(Agent::Without(Reason::NoCamera(message))),
-        Ok(reply) => Ok(Agent::Answers(reply)),
+    match ask_for_picture(sockets, request) {
+        Ok((Reply::NoCamera { message }, _)) => Ok(Agent::Without(Reason::NoCamera(message))),
+        Ok((reply, picture)) => Ok(Agent::Answers(reply, picture)),
         Err(AskError::NotRunning(_)) => Ok(Agent::Without(Reason::NotRunning)),
         Err(error @ AskError::Denied { .. }) => Ok(Agent::Without(Reason::Denied(error))),
         Err(error @ AskError::NoAnswer { .. }) => Err(error.into()),

@@ -1,19 +1,53 @@
-//! What the owner asks of the agent's cameras. Blocks for as long as a driver does. Not here: how requests travel
-//! (`server`), and what controls are (`camera::controls`).
+//! What the owner asks of the agent's cameras. In the connection's task; what blocks is on threads for that. Not here:
+//! how requests travel (`server`), and what controls are (`camera::controls`).
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use super::message::Reply;
+use super::{message::Reply, server::Answer};
 use crate::{
     camera::controls::{ControlDevice, Setting},
+    clock,
+    encode::still,
     pipeline::CameraHandle,
+    tasks,
 };
 
 /// Lists the controls of a camera, or sets some.
-pub(super) fn controls(cameras: &[CameraHandle], camera: &str, settings: &[Setting]) -> Reply {
-    let Some(handle) = find(cameras, camera) else { return no_camera(cameras, camera) };
-    let done = if settings.is_empty() { handle.controls() } else { handle.set_controls(settings) };
-    done.map_or_else(|error| Reply::Error(error.to_string()), Reply::Controls)
+pub(super) async fn controls(cameras: Arc<[CameraHandle]>, camera: String, settings: Vec<Setting>) -> Reply {
+    let work = move || {
+        let Some(handle) = find(&cameras, &camera) else {
+            return Reply::NoCamera { message: no_camera(&cameras, &camera) };
+        };
+        let done = if settings.is_empty() { handle.controls() } else { handle.set_controls(&settings) };
+        done.map_or_else(|error| Reply::Error(error.to_string()), Reply::Controls)
+    };
+    tasks::blocking(work).await.unwrap_or_else(|_| fault())
+}
+
+/// A JPEG of a camera, without a name of the first.
+pub(super) async fn snapshot(cameras: Arc<[CameraHandle]>, camera: Option<String>, quality: u8) -> Answer {
+    let look = move || match camera {
+        Some(camera) => find(&cameras, &camera).cloned().ok_or_else(|| no_camera(&cameras, &camera)),
+        None => cameras.first().cloned().ok_or_else(|| no_camera(&cameras, "")),
+    };
+    let handle = match tasks::blocking(look).await {
+        Ok(Ok(handle)) => handle,
+        Ok(Err(message)) => return Reply::NoCamera { message }.into(),
+        Err(_) => return fault().into(),
+    };
+    let taken = match handle.still().await {
+        Ok(taken) => taken,
+        Err(error) => return Reply::Error(error.to_string()).into(),
+    };
+    match tasks::blocking(move || still::jpeg(&taken, quality, clock::since_epoch())).await {
+        Ok(Ok(picture)) => Answer { reply: Reply::Picture { bytes: picture.len() }, picture },
+        Ok(Err(error)) => Reply::Error(error.to_string()).into(),
+        Err(_) => fault().into(),
+    }
+}
+
+fn fault() -> Reply {
+    Reply::Error("the camera's code failed, which is a fault in pinhole: see the agent's log".to_owned())
 }
 
 /// By its id, its device (under whatever link), or the name of its card.
@@ -34,7 +68,7 @@ fn is_card(camera: &CameraHandle, name: &str) -> bool {
     device.is_some_and(|device| device.card().eq_ignore_ascii_case(name))
 }
 
-fn no_camera(cameras: &[CameraHandle], name: &str) -> Reply {
+fn no_camera(cameras: &[CameraHandle], name: &str) -> String {
     let ids: Vec<&str> = cameras.iter().map(|camera| camera.settings().id.as_str()).collect();
-    Reply::NoCamera { message: format!("the agent has no camera `{name}`: it has {}", ids.join(", ")) }
+    format!("the agent has no camera `{name}`: it has {}", ids.join(", "))
 }

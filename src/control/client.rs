@@ -11,10 +11,10 @@ use std::{
 
 use thiserror::Error;
 
-use super::message::{MAX_REPLY, Reply, Request, line};
+use super::message::{MAX_PICTURE, MAX_REPLY, Reply, Request, line};
 
-/// For the agent's answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For the agent's answer, beside what the request takes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -37,6 +37,14 @@ fn list(paths: &[PathBuf]) -> String {
 /// # Errors
 /// None does, or it does not answer.
 pub fn ask(sockets: &[PathBuf], request: &Request) -> Result<Reply, AskError> {
+    ask_for_picture(sockets, request).map(|(reply, _)| reply)
+}
+
+/// The same for a request whose reply may be followed by a picture; else that is empty.
+///
+/// # Errors
+/// As for [`ask`].
+pub fn ask_for_picture(sockets: &[PathBuf], request: &Request) -> Result<(Reply, Vec<u8>), AskError> {
     for path in sockets {
         match UnixStream::connect(path) {
             Ok(stream) => {
@@ -52,12 +60,21 @@ pub fn ask(sockets: &[PathBuf], request: &Request) -> Result<Reply, AskError> {
     Err(AskError::NotRunning(sockets.to_vec()))
 }
 
-fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<Reply> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<(Reply, Vec<u8>)> {
+    stream.set_read_timeout(Some(request.patience() + PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(&line(request))?;
     stream.shutdown(Shutdown::Write)?;
     let mut reply = Vec::new();
-    BufReader::new(stream.take(MAX_REPLY as u64)).read_until(b'\n', &mut reply)?;
-    serde_json::from_slice(&reply).map_err(io::Error::from)
+    let mut reader = BufReader::new(stream);
+    reader.by_ref().take(MAX_REPLY as u64).read_until(b'\n', &mut reply)?;
+    let reply = serde_json::from_slice(&reply).map_err(io::Error::from)?;
+    let mut picture = Vec::new();
+    if let Reply::Picture { bytes } = reply {
+        reader.take(bytes.min(MAX_PICTURE) as u64).read_to_end(&mut picture)?;
+        if picture.len() != bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok((reply, picture))
 }

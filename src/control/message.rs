@@ -15,6 +15,8 @@ use crate::{
 pub const MAX_REQUEST: usize = 4096;
 /// Bytes of a reply at most; 256 viewers need less than a tenth.
 pub const MAX_REPLY: usize = 1024 * 1024;
+/// Bytes of a picture at most. A large one in the best quality has less than ten megabytes.
+pub const MAX_PICTURE: usize = 32 * 1024 * 1024;
 /// The longest that a key can be good for: a hundred years.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -33,6 +35,13 @@ pub enum Request {
     Viewers {},
     /// Ends a viewer's key: `who` is the key or the name.
     Revoke { who: String },
+    /// A JPEG of a camera.
+    Snapshot {
+        /// As for `Controls`; without, the first.
+        camera: Option<String>,
+        /// 1 to 100.
+        quality: u8,
+    },
     /// A camera's controls; those of `settings` are set first, and no others are told then.
     Controls {
         /// Its id, its device, or the name of its card.
@@ -54,6 +63,10 @@ pub enum Reply {
         who: Vec<Person>,
     },
     Controls(Vec<Control>),
+    /// A JPEG, which follows this line: so many bytes, at most [`MAX_PICTURE`].
+    Picture {
+        bytes: usize,
+    },
     /// The agent has no such camera, but the machine may.
     NoCamera {
         message: String,
@@ -74,6 +87,17 @@ pub enum BadRequest {
 }
 
 impl Request {
+    /// For how long the agent may work at it.
+    pub fn patience(&self) -> Duration {
+        match self {
+            Self::Pair { .. } | Self::Viewers {} | Self::Revoke { .. } | Self::Controls { .. } => {
+                Duration::from_secs(5)
+            }
+            // A camera may have to be opened, and settles.
+            Self::Snapshot { .. } => Duration::from_secs(20),
+        }
+    }
+
     /// Reads a line, with or without its end.
     ///
     /// # Errors
@@ -89,7 +113,11 @@ impl Request {
             {
                 Err(BadRequest::Lifetime)
             }
-            Self::Pair { .. } | Self::Viewers {} | Self::Revoke { .. } | Self::Controls { .. } => Ok(request),
+            Self::Pair { .. }
+            | Self::Viewers {}
+            | Self::Revoke { .. }
+            | Self::Controls { .. }
+            | Self::Snapshot { .. } => Ok(request),
         }
     }
 }
@@ -114,6 +142,7 @@ mod tests {
             Request::Pair { role: Role::View, name: None, lifetime_s: None },
             Request::Viewers {},
             Request::Revoke { who: "Anna".into() },
+            Request::Snapshot { camera: Some("cam0".into()), quality: 85 },
             Request::Controls {
                 camera: "/dev/video0".into(),
                 settings: vec![Setting { control: "gain".into(), value: " 3=".into() }],
@@ -161,6 +190,7 @@ mod tests {
             Reply::Links(vec![place]),
             Reply::Viewers(Vec::new()),
             Reply::Several { message: "two".into(), who: Vec::new() },
+            Reply::Picture { bytes: 7 },
             Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),
         ] {

@@ -29,7 +29,7 @@ use crate::{
 };
 
 const MAX_CONNECTIONS: usize = 8;
-/// For a request and its reply.
+/// For a request to come, and again for its reply to go.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// After a connection could not be accepted, as when the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -92,10 +92,8 @@ async fn run(listener: UnixListener, _file: File, reach: Reach, stop: Cancellati
             Ok((stream, _)) => {
                 let reach = reach.clone();
                 tasks::spawn("control client", async move {
-                    match timeout(DEADLINE, serve(stream, &reach)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => debug!(%error, "a connection to the control socket failed"),
-                        Err(_) => debug!("a connection to the control socket took too long"),
+                    if let Err(error) = serve(stream, &reach).await {
+                        debug!(%error, "a connection to the control socket failed");
                     }
                     drop(permit);
                 });
@@ -111,19 +109,42 @@ async fn run(listener: UnixListener, _file: File, reach: Reach, stop: Cancellati
 async fn serve(mut stream: UnixStream, reach: &Reach) -> std::io::Result<()> {
     let (reading, mut writing) = stream.split();
     let mut request = Vec::new();
-    BufReader::new(reading.take(MAX_REQUEST as u64 + 1)).read_until(b'\n', &mut request).await?;
-    let reply = match Request::parse(&request) {
-        Ok(request) => answer(request, reach).await,
-        Err(error) => Reply::Error(error.to_string()),
+    let mut reader = BufReader::new(reading.take(MAX_REQUEST as u64 + 1));
+    timeout(DEADLINE, reader.read_until(b'\n', &mut request)).await??;
+    let answer = match Request::parse(&request) {
+        Ok(request) => timeout(request.patience(), answer(request, reach)).await?,
+        Err(error) => Reply::Error(error.to_string()).into(),
     };
-    writing.write_all(&line(&reply)).await?;
-    writing.shutdown().await
+    let write = async {
+        writing.write_all(&line(&answer.reply)).await?;
+        writing.write_all(&answer.picture).await?;
+        writing.shutdown().await
+    };
+    timeout(DEADLINE, write).await?
 }
 
-async fn answer(request: Request, reach: &Reach) -> Reply {
+/// A reply, and the picture that follows it, if any.
+pub(super) struct Answer {
+    pub(super) reply: Reply,
+    pub(super) picture: Vec<u8>,
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self { reply, picture: Vec::new() }
+    }
+}
+
+async fn answer(request: Request, reach: &Reach) -> Answer {
     let inviter = &reach.inviter;
     let failed = |error: Stopped| Reply::Error(error.to_string());
-    match request {
+    let reply = match request {
+        Request::Snapshot { camera, quality } => {
+            return cameras::snapshot(Arc::clone(&reach.cameras), camera, quality).await;
+        }
+        Request::Controls { camera, settings } => {
+            cameras::controls(Arc::clone(&reach.cameras), camera, settings).await
+        }
         Request::Pair { role, name, lifetime_s } => {
             let lifetime = lifetime_s.map(Duration::from_secs);
             let links = inviter.for_one_viewer(role, name, lifetime).await;
@@ -144,12 +165,8 @@ async fn answer(request: Request, reach: &Reach) -> Reply {
             }
             Err(stopped) => failed(stopped),
         },
-        Request::Controls { camera, settings } => {
-            let all = Arc::clone(&reach.cameras);
-            let done = tasks::blocking(move || cameras::controls(&all, &camera, &settings)).await;
-            done.unwrap_or_else(|_| Reply::Error("the camera's code failed: see the agent's log".to_owned()))
-        }
-    }
+    };
+    reply.into()
 }
 
 async fn ask<T>(

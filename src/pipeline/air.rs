@@ -98,6 +98,11 @@ impl Air {
     }
 
     /// The camera does not work.
+    /// Why the camera does not work, if it does not.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     pub(super) fn failed(&mut self, reason: String) {
         self.trouble = Some(reason);
         self.encoding = None;

@@ -149,13 +149,13 @@ impl Rig {
     }
 
     fn with_choice(format: VideoFormat, encoder: Choice, make_encoder: Arc<MakeEncoder>) -> Self {
-        Self::build(format, encoder, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT)
+        Self::build(format, encoder, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT, None)
     }
 
     /// A camera that is to be turned, and what it does of that itself.
     fn turned(format: VideoFormat, wanted: Orientation, by_camera: Orientation) -> Self {
         let make_encoder = on_a_board_without_encoder(choice::make);
-        Self::build(format, Choice::Auto, make_encoder, wanted, by_camera)
+        Self::build(format, Choice::Auto, make_encoder, wanted, by_camera, None)
     }
 
     fn build(
@@ -164,6 +164,7 @@ impl Rig {
         make_encoder: Arc<MakeEncoder>,
         orientation: Orientation,
         turns: Orientation,
+        caption: Option<Caption>,
     ) -> Self {
         let (steps, receiver) = mpsc::channel();
         let script = Arc::new(Script {
@@ -204,7 +205,7 @@ impl Rig {
             bitrate: Bitrate(500_000),
             encoder,
             orientation,
-            caption: None,
+            caption,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -596,6 +597,35 @@ async fn gap_in_a_cameras_own_stream_is_closed_by_a_key_frame() {
     let frame = viewer.next().await.unwrap().frame;
     assert_eq!((frame.number, frame.kind), (1, FrameKind::Key));
     assert_eq!(rig.script.key_requests.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn snapshot_opens_the_camera_waits_until_it_has_settled_and_closes_it() {
+    let mut rig = Rig::new(I420);
+    let handle = rig.handle.clone();
+    let still = tasks::spawn("still", async move { handle.still().await });
+    rig.until(is_streaming).await;
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    drop(viewer);
+    assert!(matches!(rig.handle.still().await, Err(StillError::Busy)), "one at a time");
+    rig.advance(1000);
+    let mut last = picture(&I420);
+    last.fill(33);
+    rig.step(Step::Frame(last.clone()));
+    let taken = still.await.unwrap().unwrap();
+    assert_eq!((taken.format, taken.data), (I420, last));
+    rig.advance(1500);
+    rig.until(|state| *state == CameraState::Idle).await;
+    assert!(!rig.is_open());
+}
+
+#[tokio::test]
+async fn snapshot_of_a_camera_that_does_not_work_says_why() {
+    let rig = Rig::new(I420);
+    rig.script.refusals.store(1_000_000, SeqCst);
+    let said = rig.handle.still().await.unwrap_err().to_string();
+    assert_eq!(said, "no camera at scripted: wait");
 }
 
 #[tokio::test]

@@ -157,6 +157,7 @@ impl Worker {
             control.air.opened(stage.format.rate.interval());
             self.announce(&mut control, &stage, None);
         }
+        shared.stills.opened(stage.whole_treatment());
         let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
         while self.goes_on() {
             let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
@@ -167,6 +168,7 @@ impl Worker {
                 continue;
             };
             silence.broken(now);
+            shared.stills.offer(&stage.format, frame.data, now);
             let (request, bitrate) = shared.control().captured(frame.skipped, now);
             let rigid_viewers = shared.control().rigid_viewers;
             if stage.turn_for(rigid_viewers).map_err(|error| error.to_string())? {
