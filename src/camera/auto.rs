@@ -1,17 +1,15 @@
-//! The setting `auto`: the first camera that is found when the agent starts; where there is none, the synthetic picture.
-//! Not here: which devices there are (`devices`), and finding one again under another number (`v4l2`).
+//! The setting `auto`: the first camera that is found, and the same one again when it was unplugged and has come back
+//! under another number. Where there is none when the agent starts, the synthetic picture. Not here: which devices
+//! there are (`devices`), and which is the same (`identity`).
 
 use std::sync::Arc;
 
-use super::{
-    CameraSource, synthetic,
-    v4l2::{V4l2Source, capture_devices},
-};
+use super::{CameraSource, synthetic, v4l2::V4l2Source};
 
 /// What `auto` means now. Looks at the devices once.
 pub fn source() -> Arc<dyn CameraSource> {
-    match capture_devices().into_iter().next() {
-        Some(found) => Arc::new(V4l2Source::new(found.path)),
+    match V4l2Source::first() {
+        Some(source) => Arc::new(source),
         None => synthetic::source(),
     }
 }

@@ -19,7 +19,8 @@ use std::{
 use v4l::{Control, Device, control::Value, v4l_sys};
 
 use super::{
-    Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish, orientation::Orientation,
+    Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish, devices,
+    orientation::Orientation,
 };
 use crate::{
     clock,
@@ -58,6 +59,11 @@ impl V4l2Source {
     /// The device whose card has this name, in capitals or not.
     pub fn card(name: impl Into<String>) -> Self {
         Self { finder: Finder::new(Named::Card(name.into())) }
+    }
+
+    /// The first camera there is, and whenever that one is not there, again the first there is. `None`: there is none.
+    pub fn first() -> Option<Self> {
+        Some(Self { finder: Finder::first(devices::present())? })
     }
 }
 
