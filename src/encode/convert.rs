@@ -110,16 +110,7 @@ impl Converter {
         if direct {
             return unpack(&self.format, whole(&self.format, data)?, &mut to.planes_mut());
         }
-        let width = to.width();
-        let picture = self.convert(data)?;
-        let widths = [width, width / 2, width / 2];
-        for (((from, stride), to), width) in
-            picture.planes().into_iter().zip(to.planes_mut().each()).zip(widths)
-        {
-            for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(stride)) {
-                to.copy_from_slice(&from[..width]);
-            }
-        }
+        to.copy_from(&self.convert(data)?);
         Ok(())
     }
 }

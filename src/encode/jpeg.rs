@@ -12,9 +12,12 @@ use turbojpeg::{
 
 use super::{
     Damage, EncodeError,
-    planes::I420,
+    planes::{I420, Picture},
     range::{full_chroma, full_luma, limit_chroma, limit_luma, limited_chroma},
 };
+
+/// Pixels, in either direction, of a picture whose size nobody has said before.
+const LARGEST: usize = 4096;
 
 /// Scans of a picture. Cameras use one, and each component's own at most; more would only cost time.
 const SCANS: u32 = 4;
@@ -110,6 +113,24 @@ impl JpegDecoder {
         }
         I420 { y, u: &self.u, v: &self.v, y_stride, chroma_stride: half }
     }
+}
+
+/// Decodes one picture of any even size up to 4096 by 4096 pixels: for who has no camera that says the size, and for
+/// fuzzing.
+///
+/// # Errors
+/// As for [`JpegDecoder::decode`].
+pub fn decode(data: &[u8]) -> Result<Picture, EncodeError> {
+    let mut decoder = JpegDecoder::new()?;
+    let header = decoder.codec.read_header(data).map_err(|error| EncodeError::Damaged(damage(error)))?;
+    let (width, height) = (header.width, header.height);
+    let fits = |side: usize| side.is_multiple_of(2) && (2..=LARGEST).contains(&side);
+    if !fits(width) || !fits(height) {
+        return Err(EncodeError::Damaged(Damage::Jpeg(format!("it has {width}x{height} pixels"))));
+    }
+    let mut picture = Picture::new(width, height);
+    picture.copy_from(&decoder.decode(data, width as u32, height as u32)?);
+    Ok(picture)
 }
 
 fn codec() -> turbojpeg::Result<Decompressor> {
@@ -431,6 +452,31 @@ mod tests {
         let mut again = again;
         let off = off(&again.decode(&jpeg, width, height).unwrap(), width, height, Subsamp::Sub2x2);
         assert!(off <= 6, "off by {off}");
+    }
+
+    #[test]
+    fn fixtures_are_decoded_or_refused_as_their_names_say() {
+        let mut seen = (0, 0);
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jpeg")).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let decoded = decode(&std::fs::read(&path).unwrap());
+            if name.starts_with("good-") {
+                let picture = decoded.unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!((picture.width(), picture.height()), (64, 48), "{name}");
+                let planes = picture.planes();
+                // The pattern begins with black at the top left, and has white in it.
+                assert!(planes.y[0] < 40, "{name} begins with {}", planes.y[0]);
+                assert!(planes.y.iter().any(|value| *value > 150), "{name}");
+                let coloured = planes.u.iter().any(|value| value.abs_diff(128) > 40);
+                assert_eq!(coloured, name != "good-grey.jpg", "{name}");
+                seen.0 += 1;
+            } else if name.starts_with("bad-") {
+                assert!(matches!(decoded, Err(EncodeError::Damaged(_))), "{name}: {decoded:?}");
+                seen.1 += 1;
+            }
+        }
+        assert_eq!(seen, (7, 10));
     }
 
     #[test]

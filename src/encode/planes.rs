@@ -63,6 +63,18 @@ impl Picture {
         I420 { y, u, v, y_stride: self.width, chroma_stride: self.width / 2 }
     }
 
+    /// Takes over a picture of the same size.
+    pub(super) fn copy_from(&mut self, from: &I420<'_>) {
+        let widths = [self.width, self.width / 2, self.width / 2];
+        for (((from, stride), to), width) in
+            from.planes().into_iter().zip(self.planes_mut().each()).zip(widths)
+        {
+            for (to, from) in to.chunks_exact_mut(width).zip(from.chunks(stride)) {
+                to.copy_from_slice(&from[..width]);
+            }
+        }
+    }
+
     pub fn planes_mut(&mut self) -> PlanesMut<'_> {
         let (y, chroma) = self.data.split_at_mut(self.width * self.height);
         let (u, v) = chroma.split_at_mut(chroma.len() / 2);

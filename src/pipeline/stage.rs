@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     MakeEncoder,
-    turning::{self, Lack, Plan},
+    turning::{self, Lack, Plan, Writing},
 };
 use crate::{
     camera::{PixelFormat, VideoFormat, orientation::Orientation},
@@ -78,7 +78,7 @@ impl Stage {
                  camera give another format, or leave `overlay` out"
             );
         }
-        let plan = turning::plan(left, format.pixel, rigid_viewers);
+        let plan = turning::plan(left, format.pixel, writing(&caption), rigid_viewers);
         plan.complain(left);
         let treatment = Treatment { orientation: plan.convert, caption: caption.clone() };
         let (encoder, in_use) = make(make_encoder.as_ref(), choice, format, &treatment, ceiling, None)?;
@@ -124,7 +124,7 @@ impl Stage {
     /// encoder, for pictures of another format.
     pub(super) fn turn_for(&mut self, rigid_viewers: u64) -> Result<bool, EncodeError> {
         self.rigid_viewers = rigid_viewers;
-        let plan = turning::plan(self.left, self.format.pixel, rigid_viewers);
+        let plan = turning::plan(self.left, self.format.pixel, writing(&self.caption), rigid_viewers);
         if plan == self.plan {
             return Ok(false);
         }
@@ -161,7 +161,7 @@ impl Stage {
         tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
         let handed_on = self.hands_on() && format.pixel == PixelFormat::H264;
         self.format = format;
-        self.plan = turning::plan(self.left, format.pixel, self.rigid_viewers);
+        self.plan = turning::plan(self.left, format.pixel, writing(&self.caption), self.rigid_viewers);
         if handed_on {
             return result;
         }
@@ -235,6 +235,10 @@ fn make(
         }
     }
     Err(refusal.unwrap_or(EncodeError::NoHardware))
+}
+
+fn writing(caption: &Option<Caption>) -> Writing {
+    if caption.is_some() { Writing::Caption } else { Writing::None }
 }
 
 impl Plan {

@@ -149,13 +149,13 @@ impl Rig {
     }
 
     fn with_choice(format: VideoFormat, encoder: Choice, make_encoder: Arc<MakeEncoder>) -> Self {
-        Self::build(format, encoder, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT)
+        Self::build(format, encoder, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT, None)
     }
 
     /// A camera that is to be turned, and what it does of that itself.
     fn turned(format: VideoFormat, wanted: Orientation, by_camera: Orientation) -> Self {
         let make_encoder = on_a_board_without_encoder(choice::make);
-        Self::build(format, Choice::Auto, make_encoder, wanted, by_camera)
+        Self::build(format, Choice::Auto, make_encoder, wanted, by_camera, None)
     }
 
     fn build(
@@ -164,6 +164,7 @@ impl Rig {
         make_encoder: Arc<MakeEncoder>,
         orientation: Orientation,
         turns: Orientation,
+        caption: Option<Caption>,
     ) -> Self {
         let (steps, receiver) = mpsc::channel();
         let script = Arc::new(Script {
@@ -204,7 +205,7 @@ impl Rig {
             bitrate: Bitrate(500_000),
             encoder,
             orientation,
-            caption: None,
+            caption,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();

@@ -28,8 +28,16 @@ pub(super) enum Lack {
     Mirror,
 }
 
+/// Whether something is written into the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    None,
+    /// It must be upright when it is written on, or viewers would turn the letters, too.
+    Caption,
+}
+
 /// The plan for what a camera has left to do, with so many viewers who do not turn pictures.
-pub(super) fn plan(left: Orientation, pixel: PixelFormat, rigid_viewers: u64) -> Plan {
+pub(super) fn plan(left: Orientation, pixel: PixelFormat, writing: Writing, rigid_viewers: u64) -> Plan {
     let Orientation { mirror, rotation } = left;
     let by_viewers = Plan { convert: Orientation::UPRIGHT, show: rotation, lacks: Lack::Nothing };
     match (pixel, mirror) {
@@ -38,7 +46,7 @@ pub(super) fn plan(left: Orientation, pixel: PixelFormat, rigid_viewers: u64) ->
             Plan { lacks: Lack::Turn, ..by_viewers }
         }
         (PixelFormat::H264, Mirror::No) => by_viewers,
-        (_, Mirror::No) if rigid_viewers == 0 => by_viewers,
+        (_, Mirror::No) if rigid_viewers == 0 && writing == Writing::None => by_viewers,
         (_, _) => Plan { convert: left, show: Rotation::None, lacks: Lack::Nothing },
     }
 }
@@ -49,6 +57,10 @@ mod tests {
     use crate::camera::orientation::Flip;
 
     const RAW: PixelFormat = PixelFormat::Yuyv;
+
+    fn plan(left: Orientation, pixel: PixelFormat, rigid_viewers: u64) -> Plan {
+        super::plan(left, pixel, Writing::None, rigid_viewers)
+    }
 
     fn turned(rotation: Rotation) -> Orientation {
         Orientation::new(rotation, Flip::None)
@@ -70,6 +82,18 @@ mod tests {
         assert_eq!((all_can.convert, all_can.show), (Orientation::UPRIGHT, Rotation::Quarter));
         let one_cannot = plan(quarter, RAW, 1);
         assert_eq!((one_cannot.convert, one_cannot.show), (quarter, Rotation::None));
+    }
+
+    #[test]
+    fn picture_with_letters_in_it_is_never_left_to_viewers_but_as_h264() {
+        let quarter = turned(Rotation::Quarter);
+        let raw = super::plan(quarter, RAW, Writing::Caption, 0);
+        assert_eq!((raw.convert, raw.show), (quarter, Rotation::None));
+        let h264 = super::plan(quarter, PixelFormat::H264, Writing::Caption, 0);
+        assert_eq!(
+            (h264.convert, h264.show, h264.lacks),
+            (Orientation::UPRIGHT, Rotation::Quarter, Lack::Nothing)
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use ::openh264::{decoder::Decoder, formats::YUVSource};
 
 use super::*;
-use crate::camera::orientation::Flip;
+use crate::{camera::orientation::Flip, encode::overlay::Content};
 
 const QUARTER: Orientation = Orientation::new(Rotation::Quarter, Flip::None);
 
@@ -104,4 +104,21 @@ async fn h264_of_the_cameras_own_is_turned_by_viewers_alone() {
     rig.step(Step::Frame(H264_KEY.to_vec()));
     let frame = viewer.next().await.unwrap().frame;
     assert_eq!((&frame.data[..], frame.rotation), (H264_KEY, Rotation::Quarter));
+}
+
+#[tokio::test]
+async fn what_is_written_on_is_turned_here_and_the_letters_are_upright() {
+    let caption = Caption { content: Content::Name, name: "M".repeat(20) };
+    let make = on_a_board_without_encoder(choice::make);
+    let rig = Rig::build(I420, Choice::Auto, make, QUARTER, Orientation::UPRIGHT, Some(caption));
+    let mut viewer = rig.handle.subscribe();
+    let frame = rig.key_frame(&mut viewer).await;
+    assert_eq!(frame.rotation, Rotation::None);
+    let mut decoder = Decoder::new().unwrap();
+    let picture = decoder.decode(&frame.data).unwrap().expect("a picture");
+    assert_eq!(picture.dimensions(), (48, 64));
+    // A row of letters along the bottom: their strokes stand in the dark box, and above it the picture is even.
+    let row = |y: usize| &picture.y()[y * picture.strides().0..][..42];
+    assert!((54..62).any(|y| row(y).iter().filter(|value| **value > 120).count() > 6), "no letters");
+    assert!((20..48).all(|y| row(y)[..28].iter().all(|value| value.abs_diff(40) < 24)), "letters elsewhere");
 }
