@@ -43,7 +43,7 @@ pub(super) fn run(
             let source = source(camera).map_err(|error| why.beside(error))?;
             let refused = |error: &dyn std::error::Error| CommandError::Refused(error.to_string());
             let taken = take(source.as_ref())?;
-            jpeg(&taken, quality, clock::since_epoch()).map_err(|error| refused(&error))?
+            jpeg(&taken, clock::since_epoch(), quality).map_err(|error| refused(&error))?
         }
     };
     target.write(&picture, out)

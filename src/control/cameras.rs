@@ -39,7 +39,8 @@ pub(super) async fn snapshot(cameras: Arc<[CameraHandle]>, camera: Option<String
         Ok(taken) => taken,
         Err(error) => return Reply::Error(error.to_string()).into(),
     };
-    match tasks::blocking(move || still::jpeg(&taken, quality, clock::since_epoch())).await {
+    let now = clock::since_epoch();
+    match tasks::blocking(move || still::jpeg(&taken, now, quality)).await {
         Ok(Ok(picture)) => Answer { reply: Reply::Picture { bytes: picture.len() }, picture },
         Ok(Err(error)) => Reply::Error(error.to_string()).into(),
         Err(_) => fault().into(),

@@ -1,5 +1,6 @@
 //! How the owner speaks with a running agent: a socket on this machine that only the agent's user (and root) can open.
-//! A request is one line of JSON, and so is its reply; then the connection ends. Not here: what is done (`signal`).
+//! A request is one line of JSON, and so is its reply, which a picture may follow as it is; then the connection ends. Not
+//! here: what is done (`signal`, `pipeline`).
 //!
 //! - `message`: requests and replies. Pure.
 //! - `socket`: the socket, made so that nobody else can open it at any moment.

@@ -77,12 +77,11 @@ impl Settling {
     }
 }
 
-/// Makes a JPEG of what was taken at the time `since_epoch` (since 1970, UTC). Quality: 1 to 100. Nothing is written into
-/// a camera's own H.264, as viewers see nothing in it either.
+/// Makes a JPEG of what was taken, at the time `since_epoch` (since 1970, UTC). Quality: 1 to 100.
 ///
 /// # Errors
 /// It is no whole picture.
-pub fn jpeg(taken: &Taken, quality: u8, since_epoch: Duration) -> Result<Vec<u8>, EncodeError> {
+pub fn jpeg(taken: &Taken, since_epoch: Duration, quality: u8) -> Result<Vec<u8>, EncodeError> {
     if taken.format.pixel == PixelFormat::H264 {
         return decoded(&taken.data, taken.treatment.orientation, quality);
     }
@@ -125,8 +124,15 @@ mod tests {
             orientation::{Flip, Rotation},
         },
         clock,
-        encode::{Bitrate, Encoder, Request, jpeg::JpegDecoder, openh264::OpenH264},
+        encode::{
+            Bitrate, Encoder, Request,
+            jpeg::JpegDecoder,
+            openh264::OpenH264,
+            overlay::{Caption, Content},
+        },
     };
+
+    const NOON: Duration = Duration::from_secs(1_800_000_000);
 
     const fn format(pixel: PixelFormat) -> VideoFormat {
         VideoFormat { pixel, width: 64, height: 48, stride: 64, rate: FrameRate::new(30) }
@@ -165,7 +171,7 @@ mod tests {
         assert_eq!(settling.take(&raw, &flat(30), now + SETTLED_AFTER / 2), None);
         let taken = settling.take(&raw, &flat(100), now + SETTLED_AFTER).unwrap();
         assert_eq!(taken, Taken { format: raw, data: flat(100), treatment: Treatment::default() });
-        let (luma, u, v) = colours(&jpeg(&taken, 90, Duration::ZERO).unwrap());
+        let (luma, u, v) = colours(&jpeg(&taken, NOON, 90).unwrap());
         assert!(luma.abs_diff(100) <= 2 && u.abs_diff(110) <= 2 && v.abs_diff(110) <= 2, "{luma} {u} {v}");
     }
 
@@ -187,7 +193,7 @@ mod tests {
         }
         let taken = settling.take(&h264, &units[3], now + SETTLED_AFTER).unwrap();
         assert_eq!(taken.data, units.concat());
-        let (luma, ..) = colours(&jpeg(&taken, 90, Duration::ZERO).unwrap());
+        let (luma, ..) = colours(&jpeg(&taken, NOON, 90).unwrap());
         assert!(luma.abs_diff(150) <= 6, "{luma}");
     }
 
@@ -199,7 +205,7 @@ mod tests {
         let later = now + SETTLED_AFTER;
         assert_eq!(settling.take(&h264, &units[1], later), None);
         let taken = settling.take(&h264, &units[0], later).unwrap();
-        let (luma, ..) = colours(&jpeg(&taken, 90, Duration::ZERO).unwrap());
+        let (luma, ..) = colours(&jpeg(&taken, NOON, 90).unwrap());
         assert!(luma.abs_diff(60) <= 6, "{luma}");
     }
 
@@ -217,7 +223,7 @@ mod tests {
         let unit = encoder.encode(&frame, Request::Key).unwrap().unwrap();
         let h264 = Taken { format: format(PixelFormat::H264), data: unit.data.to_vec(), treatment };
         for taken in [raw, h264] {
-            let jpeg = jpeg(&taken, 90, Duration::ZERO).unwrap();
+            let jpeg = jpeg(&taken, NOON, 90).unwrap();
             let mut decoder = JpegDecoder::new().unwrap();
             let picture = decoder.decode(&jpeg, 48, 64).unwrap();
             let at = |x: usize, y: usize| picture.y[y * picture.y_stride + x];
@@ -228,17 +234,28 @@ mod tests {
     }
 
     #[test]
+    fn what_viewers_read_in_the_picture_is_in_a_snapshot_too() {
+        let treatment = |caption| Treatment { caption, ..Treatment::default() };
+        let caption = Caption { content: Content::Time, name: String::new() };
+        let format = VideoFormat { width: 640, height: 360, stride: 640, ..format(PixelFormat::I420) };
+        let raw = |treatment| Taken { format, data: vec![128; format.frame_bytes()], treatment };
+        let plain = jpeg(&raw(treatment(None)), NOON, 90).unwrap();
+        let written = jpeg(&raw(treatment(Some(caption.clone()))), NOON, 90).unwrap();
+        let later = jpeg(&raw(treatment(Some(caption))), NOON + Duration::from_secs(1), 90).unwrap();
+        assert!(written.len() > plain.len() + 500, "{} {}", written.len(), plain.len());
+        assert_ne!(written, later, "it is the time");
+    }
+
+    #[test]
     fn what_is_no_picture_is_refused() {
         let taken = |pixel, data: &[u8]| Taken {
             format: format(pixel),
             data: data.to_vec(),
             treatment: Treatment::default(),
         };
-        assert!(jpeg(&taken(PixelFormat::I420, &[0; 9]), 85, Duration::ZERO).is_err());
-        assert!(jpeg(&taken(PixelFormat::Mjpeg, b"no JPEG"), 85, Duration::ZERO).is_err());
-        let said = jpeg(&taken(PixelFormat::H264, &[0, 0, 0, 1, 0x67, 1]), 85, Duration::ZERO)
-            .unwrap_err()
-            .to_string();
+        assert!(jpeg(&taken(PixelFormat::I420, &[0; 9]), NOON, 85).is_err());
+        assert!(jpeg(&taken(PixelFormat::Mjpeg, b"no JPEG"), NOON, 85).is_err());
+        let said = jpeg(&taken(PixelFormat::H264, &[0, 0, 0, 1, 0x67, 1]), NOON, 85).unwrap_err().to_string();
         assert!(said.contains("cannot be decoded"), "{said}");
     }
 }

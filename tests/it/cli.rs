@@ -11,10 +11,10 @@ use std::{
 };
 
 /// A folder of its own for each test, removed at its end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("pinhole-cli-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a temporary folder");
@@ -22,13 +22,13 @@ impl Folder {
         Self(path)
     }
 
-    fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+    pub(crate) fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
         let path = self.0.join(name);
         fs::write(&path, text).expect("a file");
         path.display().to_string()
     }
 
-    fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         self.0.join("state").display().to_string()
     }
 }
@@ -39,14 +39,14 @@ impl Drop for Folder {
     }
 }
 
-fn pinhole(folder: &Folder, arguments: &[&str]) -> Command {
+pub(crate) fn pinhole(folder: &Folder, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinhole"));
     command.args(["--state", &folder.state(), "--log", "warn"]).args(arguments).stdin(Stdio::null());
     command
 }
 
 /// Runs it to its end, which must be a refusal in one line.
-fn refusal(folder: &Folder, arguments: &[&str]) -> String {
+pub(crate) fn refusal(folder: &Folder, arguments: &[&str]) -> String {
     let Output { status, stdout, stderr } =
         pinhole(folder, arguments).output().expect("the program was built");
     let said = String::from_utf8(stderr).expect("text");
@@ -58,11 +58,11 @@ fn refusal(folder: &Folder, arguments: &[&str]) -> String {
 }
 
 /// A running agent, killed at the end of a test.
-struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Agent {
     /// Waits for the first link.
-    fn start(mut command: Command) -> (Self, String) {
+    pub(crate) fn start(mut command: Command) -> (Self, String) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");

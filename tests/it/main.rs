@@ -5,6 +5,7 @@ mod broker_attacks;
 mod broker_support;
 mod camera;
 mod cli;
+mod commands;
 mod corpora;
 mod exchange;
 mod mqtt;

@@ -3,6 +3,7 @@
 //! device.
 
 mod bars;
+mod commands;
 #[path = "../it/camera/contract.rs"]
 mod contract;
 mod encoder;
