@@ -14,7 +14,7 @@ use std::{
 
 use crate::signal::mqtt::Secret;
 use crate::{
-    camera::{self, Accept, FrameRate, SizeWish, Wish, controls::Setting},
+    camera::{self, Accept, FrameRate, SizeWish, Spec, Wish, controls::Setting},
     cli::RunArgs,
     encode::Bitrate,
     signal::message::IceServer,
@@ -63,7 +63,7 @@ pub struct CameraConfig {
 }
 
 /// Where a camera's pictures come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// The first V4L2 capture device, or the synthetic picture where there is none.
     Auto,
@@ -296,10 +296,24 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
             return Err(value(key("fps"), format!("{fps} does not fit: give 1 to 120 frames per second")));
         }
         let size = raw.size.unwrap_or(DEFAULT_SIZE);
-        let source = match raw.source.as_deref() {
+        let bitrate = raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0);
+        let mut source = match raw.source.as_deref() {
             None | Some("auto") => Source::Auto,
             Some(text) => Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?),
         };
+        if let Some(options) = &raw.csi {
+            options.check().map_err(|(name, what)| value(key(&format!("csi.{name}")), what))?;
+        }
+        match (&mut source, raw.csi) {
+            (Source::Named(Spec::Csi(csi)), options) => {
+                csi.bitrate = bitrate;
+                csi.options = options.unwrap_or_default();
+            }
+            (_, None) => {}
+            (_, Some(_)) => {
+                return Err(value(key("csi"), "is for a camera at the camera port: set source = \"csi\""));
+            }
+        }
         cameras.push(CameraConfig {
             name: raw.name.unwrap_or_else(|| if several { id.clone() } else { device.to_owned() }),
             id,
@@ -311,7 +325,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
                 accept: Accept::Any,
             },
-            bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
+            bitrate,
             controls: raw
                 .controls
                 .into_iter()

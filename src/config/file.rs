@@ -12,6 +12,7 @@ use super::{
     ConfigError,
     values::{BitrateValue, ControlValue, Size, nearest},
 };
+use crate::camera::csi::CsiOptions;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +36,7 @@ pub struct RawCamera {
     pub fps: Option<u32>,
     pub bitrate: Option<BitrateValue>,
     pub controls: BTreeMap<String, ControlValue>,
+    pub csi: Option<CsiOptions>,
 }
 
 #[derive(Debug, Default, Deserialize)]
