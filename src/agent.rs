@@ -16,6 +16,7 @@
 //!  tasks   mqtt, broker    one for each external broker, one for each client of the embedded broker
 //!  task    web             the page, and WebSockets for the embedded broker
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
+//!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
 //! ```
 //!
 //! Stop order: no new viewers → `bye` to sessions (at most 1 s) → encode → camera → carriers → broker and page.
@@ -58,7 +59,7 @@ use crate::{
         mqtt::{self, MqttSettings},
         people,
     },
-    tasks,
+    systemd, tasks,
     web::{self, WebSettings},
 };
 
@@ -81,7 +82,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let (cameras, pipelines) = start_cameras(&config.cameras, sources)?;
     let (broker, carriers) = start_carriers(&config, &address)?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
-    let reached = cameras.clone().into();
+    let reached: Arc<[CameraHandle]> = cameras.clone().into();
     let peers = peer::start(peer_settings(&config), cameras, to_viewers);
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
@@ -101,6 +102,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     };
     // The first to open a link of a new agent is its owner.
     print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    let service = systemd::start(reached.to_vec(), commands.clone());
     let control = control::start(&config.control, Reach { inviter, cameras: reached });
 
     let failed = tokio::select! {
@@ -110,6 +112,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         ended = &mut exchange => Some(ended),
     };
     info!("stopping");
+    service.stopping().await;
     control.stop().await;
     if failed.is_none() {
         let (done, sessions_ended) = oneshot::channel();
@@ -192,6 +195,7 @@ fn start_cameras(
             name: camera.name.clone(),
             wish: camera.wish,
             bitrate: camera.bitrate,
+            encoder: camera.encoder,
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;

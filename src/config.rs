@@ -16,7 +16,7 @@ use crate::signal::mqtt::Secret;
 use crate::{
     camera::{self, Accept, FrameRate, SizeWish, Spec, Wish, controls::Setting},
     cli::RunArgs,
-    encode::Bitrate,
+    encode::{Bitrate, choice::Choice},
     signal::message::IceServer,
 };
 use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
@@ -58,6 +58,7 @@ pub struct CameraConfig {
     pub source: Source,
     pub wish: Wish,
     pub bitrate: Bitrate,
+    pub encoder: Choice,
     /// Set at each opening.
     pub controls: Vec<Setting>,
 }
@@ -162,6 +163,17 @@ pub enum ConfigError {
     File { key: &'static str, path: PathBuf, source: std::io::Error },
     #[error("no place for the keys: neither HOME nor STATE_DIRECTORY is set; give a folder with --state")]
     NoState,
+}
+
+/// What is asked of a camera of which nothing is said.
+pub const fn default_wish() -> Wish {
+    Wish {
+        width: DEFAULT_SIZE.width,
+        height: DEFAULT_SIZE.height,
+        rate: FrameRate::new(DEFAULT_FPS),
+        size: SizeWish::Nearest,
+        accept: Accept::Any,
+    }
 }
 
 impl Config {
@@ -272,6 +284,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
     first.size = args.size.or(first.size);
     first.fps = args.fps.or(first.fps);
     first.bitrate = args.bitrate.or(first.bitrate);
+    first.encoder = args.encoder.or(first.encoder);
 
     let several = raw.len() > 1;
     let mut cameras: Vec<CameraConfig> = Vec::new();
@@ -297,6 +310,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
         }
         let size = raw.size.unwrap_or(DEFAULT_SIZE);
         let bitrate = raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0);
+        let encoder = raw.encoder.unwrap_or_default();
         let mut source = match raw.source.as_deref() {
             None | Some("auto") => Source::Auto,
             Some(text) => Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?),
@@ -323,9 +337,10 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 height: size.height,
                 rate: FrameRate::new(fps),
                 size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
-                accept: Accept::Any,
+                accept: encoder.accept(),
             },
             bitrate,
+            encoder,
             controls: raw
                 .controls
                 .into_iter()
@@ -528,6 +543,11 @@ fn runtime_dir() -> Option<PathBuf> {
 /// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
 pub fn under_systemd() -> bool {
     env::var_os("JOURNAL_STREAM").is_some()
+}
+
+/// Whether systemd wants to hear how the service is (sd_notify(3)).
+pub fn systemd_listens() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 fn host_name() -> String {

@@ -31,6 +31,7 @@ pub mod control;
 pub mod inviter;
 pub mod links;
 pub mod log;
+pub mod systemd;
 pub mod tasks;
 pub mod text;
 

@@ -26,10 +26,11 @@ use tokio::sync::watch;
 
 pub use crate::hub::Received;
 use crate::{
-    camera::{CameraSource, PixelFormat, VideoFormat, Wish},
+    camera::{CameraSource, VideoFormat, Wish},
     clock,
     encode::{
-        Bitrate, EncodeError, EncodedFrame, Encoder, Output, openh264::OpenH264, passthrough::Passthrough,
+        Bitrate, EncodeError, EncodedFrame, Output,
+        choice::{self, Choice, InUse, Kind, Made},
     },
     hub::{Cursor, Event, Hub},
     tasks,
@@ -53,6 +54,8 @@ pub struct CameraSettings {
     pub wish: Wish,
     /// The rate to encode at where nothing speaks against it, and never more.
     pub bitrate: Bitrate,
+    /// Which encoders may be used. The wish must accept what they take ([`Choice::accept`]).
+    pub encoder: Choice,
 }
 
 /// What a camera is doing.
@@ -163,20 +166,13 @@ struct Parts {
     timing: Timing,
 }
 
-type MakeEncoder = dyn Fn(VideoFormat, Bitrate) -> Result<Box<dyn Encoder>, EncodeError> + Send + Sync;
+type MakeEncoder = dyn Fn(Kind, VideoFormat, Bitrate) -> Result<Made, EncodeError> + Send + Sync;
 type Now = dyn Fn() -> Instant + Send + Sync;
 
 impl Parts {
     fn real(source: Arc<dyn CameraSource>) -> Self {
-        Self { source, make_encoder: Arc::new(make_encoder), now: Arc::new(clock::now), timing: Timing::REAL }
+        Self { source, make_encoder: Arc::new(choice::make), now: Arc::new(clock::now), timing: Timing::REAL }
     }
-}
-
-fn make_encoder(format: VideoFormat, bitrate: Bitrate) -> Result<Box<dyn Encoder>, EncodeError> {
-    Ok(match format.pixel {
-        PixelFormat::H264 => Box::new(Passthrough::new()),
-        _ => Box::new(OpenH264::new(format, bitrate)?),
-    })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -326,8 +322,19 @@ impl CameraHandle {
         self.shared.control().bitrate.forget(viewer);
     }
 
+    /// Whether the camera's thread has not taken its next step in time: a driver or an encoder does not return. While
+    /// it waits for viewers, or to try again, there is no step that it owes.
+    pub fn is_stuck(&self, now: Instant) -> bool {
+        self.shared.control().step_due.is_some_and(|due| now > due)
+    }
+
     pub fn stats(&self) -> PipelineStats {
         self.shared.control().stats()
+    }
+
+    /// The encoder that is in use, or was when the camera was open last.
+    pub fn encoder(&self) -> Option<InUse> {
+        self.shared.control().encoder.clone()
     }
 }
 

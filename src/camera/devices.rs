@@ -82,6 +82,11 @@ pub(super) fn remedy_for_missing() -> String {
     format!("there is {}; choose one with --camera", list.join(", "))
 }
 
+/// Whether a driver is an image processor's.
+pub(super) fn is_processor(driver: &str) -> bool {
+    PROCESSORS.contains(&driver)
+}
+
 /// All of `/dev/videoN`, by number.
 pub(crate) fn video_nodes() -> Vec<PathBuf> {
     let number = |entry: fs::DirEntry| {
@@ -118,7 +123,7 @@ fn look_at(path: PathBuf, links: &[(PathBuf, PathBuf)]) -> Option<(Present, bool
         }
     };
     let api = capability.capture_api().filter(|_| capability.streams())?;
-    if PROCESSORS.contains(&capability.driver.as_str()) {
+    if is_processor(&capability.driver) {
         return None;
     }
     let formats = format::formats(&device, api).unwrap_or_default();

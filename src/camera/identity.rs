@@ -49,17 +49,21 @@ pub enum Place<'a> {
     Gone,
 }
 
-/// Looks for the camera that was at `path`, among those that are there now.
-pub fn place<'a>(path: &Path, was: &Identity, present: &'a [Present]) -> Place<'a> {
+/// Looks for the camera that was at `path`, among those that are there now. Those that were there `beside` it are not it,
+/// be they as like as can be.
+pub fn place<'a>(path: &Path, was: &Identity, beside: &[Identity], present: &'a [Present]) -> Place<'a> {
+    let like = |other: &Present| {
+        let known = beside.iter().any(|known| likeness(known, &other.identity) >= Likeness::Socket);
+        if known { Likeness::None } else { likeness(was, &other.identity) }
+    };
     let here = present.iter().find(|other| other.path == path);
-    let likeness_here = here.map_or(Likeness::None, |here| likeness(was, &here.identity));
+    let likeness_here = here.map_or(Likeness::None, like);
     let others = present.iter().filter(|other| other.path != path);
-    let nearest = others.max_by_key(|other| likeness(was, &other.identity));
-    let likeness_there = nearest.map_or(Likeness::None, |other| likeness(was, &other.identity));
+    let nearest = others.max_by_key(|other| like(other));
+    let likeness_there = nearest.map_or(Likeness::None, like);
+    let is_clear = present.iter().filter(|other| like(other) == likeness_there).count() == 1;
     match nearest {
-        Some(other) if likeness_there > likeness_here && is_clear(likeness_there, was, present) => {
-            Place::Moved(other)
-        }
+        Some(other) if likeness_there > likeness_here && is_clear => Place::Moved(other),
         _ if likeness_here > Likeness::None => Place::Here,
         _ if here.is_some() => Place::Replaced,
         _ => Place::Gone,
@@ -111,16 +115,14 @@ fn likeness(was: &Identity, is: &Identity) -> Likeness {
         Likeness::None
     } else if own(was).iter().any(|link| is.links.contains(link)) {
         Likeness::Link
+    } else if !own(was).is_empty() && !own(is).is_empty() {
+        // Of one model, with other serial numbers.
+        Likeness::None
     } else if was.bus == is.bus {
         Likeness::Socket
     } else {
         Likeness::Card
     }
-}
-
-/// Whether only one camera is that like.
-fn is_clear(likeness_there: Likeness, was: &Identity, present: &[Present]) -> bool {
-    present.iter().filter(|other| likeness(was, &other.identity) == likeness_there).count() == 1
 }
 
 fn is_in(folder: &str, link: &Path) -> bool {
@@ -140,7 +142,7 @@ mod tests {
 
     /// Where the camera that was at /dev/video0 is now.
     fn now<'a>(was: &Present, present: &'a [Present]) -> Place<'a> {
-        place(Path::new("/dev/video0"), &was.identity, present)
+        place(Path::new("/dev/video0"), &was.identity, &[], present)
     }
 
     #[test]
@@ -191,8 +193,21 @@ mod tests {
             Present { path: "/dev/video1".into(), ..one.clone() },
             Present { path: "/dev/video0".into(), ..two.clone() },
         ];
-        assert_eq!(place(Path::new("/dev/video0"), &one.identity, &swapped), Place::Moved(&swapped[0]));
-        assert_eq!(place(Path::new("/dev/video1"), &two.identity, &swapped), Place::Moved(&swapped[1]));
+        assert_eq!(place(Path::new("/dev/video0"), &one.identity, &[], &swapped), Place::Moved(&swapped[0]));
+        assert_eq!(place(Path::new("/dev/video1"), &two.identity, &[], &swapped), Place::Moved(&swapped[1]));
+    }
+
+    #[test]
+    fn a_twin_that_was_there_beside_it_is_not_it() {
+        let (was, twin) = (camera(0, "C920", "1.1", None), camera(1, "C920", "1.2", None));
+        let beside = [twin.identity.clone()];
+        let at = |present| place(Path::new("/dev/video0"), &was.identity, &beside, present);
+        assert_eq!(at(std::slice::from_ref(&twin)), Place::Gone);
+        let in_its_place = Present { path: "/dev/video0".into(), ..twin.clone() };
+        assert_eq!(at(std::slice::from_ref(&in_its_place)), Place::Replaced);
+        let elsewhere = camera(2, "C920", "1.3", None);
+        let both = [twin.clone(), elsewhere.clone()];
+        assert_eq!(at(&both), Place::Moved(&elsewhere));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod cable;
 mod finder;
 mod offers;
 mod opening;
+mod survey;
 
 use std::{
     io,
@@ -31,6 +32,7 @@ use finder::{Finder, Named};
 use opening::Opening;
 
 pub use super::devices::{Found, capture_devices};
+pub use survey::{Content, Survey, survey};
 
 /// One to encode from, one that is being filled, two to wait.
 const BUFFERS: u32 = 4;
@@ -70,7 +72,8 @@ impl CameraSource for V4l2Source {
     }
 
     fn control_node(&self) -> Option<PathBuf> {
-        self.finder.find().ok()
+        // Of one that is absent, what it is called: nothing can be opened there, and the refusal names it.
+        Some(self.finder.find().unwrap_or_else(|_| self.describe().into()))
     }
 }
 

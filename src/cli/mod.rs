@@ -3,10 +3,12 @@
 //!
 //! - `people`: `pinhole pair`, `viewers`, `revoke`.
 //! - `controls`: `pinhole controls`.
+//! - `devices`: `pinhole devices`.
 //! - `place`: which device is meant.
 //! - `table`: text in columns.
 
 mod controls;
+mod devices;
 mod people;
 mod place;
 mod table;
@@ -26,6 +28,7 @@ use crate::{
     camera::controls::Setting,
     config::{self, BitrateValue, ConfigError, Size},
     control::{client::AskError, message::Reply, show::parse_lifetime},
+    encode::choice::Choice,
     links::Output,
     signal::{
         message::{Role, printable},
@@ -73,6 +76,12 @@ pub enum Command {
         /// Its key, or its name
         #[arg(value_name = "KEY|NAME")]
         who: String,
+    },
+    /// List the cameras and encoders of this machine, and what pinhole would choose
+    Devices {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// List a camera's controls (brightness, exposure, …), or set some
     Controls {
@@ -129,6 +138,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
             controls::run(&sockets, device, settings, *json, &mut out)
         }
@@ -185,6 +195,9 @@ pub struct RunArgs {
     /// Bits per second of video, as 1500k or 1.5M
     #[arg(long, env = "PINHOLE_BITRATE", hide_env_values = true, value_name = "RATE")]
     pub bitrate: Option<BitrateValue>,
+    /// What encodes: `auto`, `m2m` (the board's encoder), `openh264` (software), or `passthrough` (the camera's H.264)
+    #[arg(long, env = "PINHOLE_ENCODER", hide_env_values = true, value_name = "ENCODER")]
+    pub encoder: Option<Choice>,
     /// Configuration file (TOML; docs/configuration.md)
     #[arg(long, global = true, env = "PINHOLE_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -12,7 +12,7 @@ use super::{
     ConfigError,
     values::{BitrateValue, ControlValue, Size, nearest},
 };
-use crate::camera::csi::CsiOptions;
+use crate::{camera::csi::CsiOptions, encode::choice::Choice};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +35,8 @@ pub struct RawCamera {
     pub size: Option<Size>,
     pub fps: Option<u32>,
     pub bitrate: Option<BitrateValue>,
+    #[serde(deserialize_with = "encoder")]
+    pub encoder: Option<Choice>,
     pub controls: BTreeMap<String, ControlValue>,
     pub csi: Option<CsiOptions>,
 }
@@ -101,6 +103,10 @@ fn explain(message: &str) -> String {
         }
         _ => message.trim_end().replace('\n', " "),
     }
+}
+
+fn encoder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Choice>, D::Error> {
+    String::deserialize(deserializer)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 /// `[camera]` for one, `[[camera]]` for several.

@@ -82,6 +82,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!((camera.wish.width, camera.wish.height), (1280, 720));
     assert_eq!(camera.wish.size, SizeWish::Nearest);
     assert_eq!(camera.bitrate, Bitrate(1_500_000));
+    assert_eq!((camera.encoder, camera.wish.accept), (Choice::Auto, Accept::Any));
     assert_eq!(config.web.listen, Listen::Everywhere(8480));
     assert_eq!(config.broker.embedded, Embedded::On);
     assert!(config.broker.external.is_none());
@@ -204,6 +205,18 @@ fn the_viewers_account_is_in_the_links_and_nowhere_else() {
     assert!(!format!("{page:?}").contains("p@ss"));
     let page = PageBroker { account: None, ..page };
     assert_eq!(page.address_for_links(), "wss://b.example:8084/mqtt");
+}
+
+#[test]
+fn an_encoder_is_named_in_the_file_or_by_a_flag_and_says_what_the_camera_may_give() {
+    let camera = |text, args: &RunArgs| load_with(text, args).expect("good").cameras.remove(0);
+    let file = "[camera]\nencoder = \"passthrough\"";
+    let from_file = camera(file, &RunArgs::default());
+    assert_eq!((from_file.encoder, from_file.wish.accept), (Choice::Passthrough, Accept::H264));
+    let from_flag = camera(file, &RunArgs { encoder: Some(Choice::M2m), ..RunArgs::default() });
+    assert_eq!((from_flag.encoder, from_flag.wish.accept), (Choice::M2m, Accept::Pictures));
+    let refused = refusal("[camera]\nencoder = \"h265\"");
+    assert!(refused.contains("line 2") && refused.contains("there are auto, m2m"), "{refused}");
 }
 
 #[test]

@@ -9,10 +9,10 @@ use openh264::{
 };
 
 use super::{
-    Bitrate, Encoder, FrameKind, Request,
+    Bitrate, EncodeError, Encoder, FrameKind, Request,
     convert::{Converter, I420},
-    jpeg,
-    openh264::{OpenH264, profile_level},
+    jpeg, m2m,
+    openh264::OpenH264,
     passthrough,
     planes::{Picture, PlanesMut},
     range::full_luma,
@@ -21,6 +21,15 @@ use crate::{
     camera::{Accept, CameraSource, Frame, FrameRate, PixelFormat, SizeWish, VideoFormat, Wish, synthetic},
     clock,
 };
+
+type Make = fn(VideoFormat, Bitrate) -> Result<Box<dyn Encoder>, EncodeError>;
+
+/// All that make H.264 of pictures. The driver of a memory-to-memory encoder is played by OpenH264 here; real drivers
+/// are met in tests/vm.
+const ENCODERS: [(&str, Make); 2] = [
+    ("openh264", |format, bitrate| Ok(Box::new(OpenH264::new(format, bitrate)?))),
+    ("m2m", |format, bitrate| Ok(Box::new(m2m::over_openh264(format, bitrate)?))),
+];
 
 const SIZES: [(u32, u32); 7] =
     [(160, 96), (176, 144), (320, 240), (640, 360), (854, 480), (642, 362), (1280, 720)];
@@ -173,23 +182,25 @@ fn output_decodes_to_the_picture_at_every_size_and_layout() {
             for padding in paddings.iter().copied() {
                 let format = format(pixel, width, height, padding);
                 let (width, height) = (width as usize, height as usize);
-                let mut encoder = OpenH264::new(format, Bitrate(4_000_000)).unwrap();
-                let mut decoder = Decoder::new().unwrap();
-                for number in 0..3 {
-                    let data = smooth(&format, number);
-                    let encoded = encoder.encode(&frame(&data), Request::Any).unwrap().unwrap();
-                    let first = if number == 0 { FrameKind::Key } else { FrameKind::Delta };
-                    assert_eq!(encoded.kind, first, "{format:?} frame {number}");
-                    let decoded = decoder.decode(&encoded.data).unwrap().expect("a picture");
-                    assert_eq!(decoded.dimensions(), (width, height));
-                    let mut shown = truth(width, height, number);
-                    if pixel == PixelFormat::Grey {
-                        let PlanesMut { u, v, .. } = shown.planes_mut();
-                        u.fill(128);
-                        v.fill(128);
+                for (name, make) in ENCODERS {
+                    let mut encoder = make(format, Bitrate(4_000_000)).unwrap();
+                    let mut decoder = Decoder::new().unwrap();
+                    for number in 0..3 {
+                        let data = smooth(&format, number);
+                        let encoded = encoder.encode(&frame(&data), Request::Any).unwrap().unwrap();
+                        let first = if number == 0 { FrameKind::Key } else { FrameKind::Delta };
+                        assert_eq!(encoded.kind, first, "{name}: {format:?} frame {number}");
+                        let decoded = decoder.decode(&encoded.data).unwrap().expect("a picture");
+                        assert_eq!(decoded.dimensions(), (width, height));
+                        let mut shown = truth(width, height, number);
+                        if pixel == PixelFormat::Grey {
+                            let PlanesMut { u, v, .. } = shown.planes_mut();
+                            u.fill(128);
+                            v.fill(128);
+                        }
+                        let quality = psnr(shown.planes(), &decoded, width, height);
+                        assert!(quality > 32.0, "{name}: {format:?} frame {number}: {quality:.1} dB");
                     }
-                    let quality = psnr(shown.planes(), &decoded, width, height);
-                    assert!(quality > 32.0, "{format:?} frame {number}: {quality:.1} dB");
                 }
             }
         }
@@ -210,13 +221,15 @@ fn planes_in_the_wrong_places_would_be_noticed() {
 
 #[test]
 fn key_frame_comes_on_request_and_only_then() {
-    let format = format(PixelFormat::I420, 160, 96, 0);
-    let mut encoder = OpenH264::new(format, Bitrate(200_000)).unwrap();
-    for number in 0..400 {
-        let wanted = matches!(number, 0 | 7 | 8 | 200);
-        let request = if wanted { Request::Key } else { Request::Any };
-        let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
-        assert_eq!(encoded.kind == FrameKind::Key, wanted, "frame {number}");
+    for (name, make) in ENCODERS {
+        let format = format(PixelFormat::I420, 160, 96, 0);
+        let mut encoder = make(format, Bitrate(200_000)).unwrap();
+        for number in 0..400 {
+            let wanted = matches!(number, 0 | 7 | 8 | 200);
+            let request = if wanted { Request::Key } else { Request::Any };
+            let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
+            assert_eq!(encoded.kind == FrameKind::Key, wanted, "{name}: frame {number}");
+        }
     }
 }
 
@@ -231,23 +244,29 @@ fn nal_types(data: &[u8]) -> Vec<u8> {
 
 #[test]
 fn every_key_frame_begins_with_sps_and_pps_of_the_announced_profile() {
-    for (width, height) in SIZES {
-        let format = format(PixelFormat::I420, width, height, 0);
-        let bitrate = Bitrate(1_500_000);
-        let mut encoder = OpenH264::new(format, bitrate).unwrap();
-        for number in 0..6 {
-            let request = if number == 3 { Request::Key } else { Request::Any };
-            let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
-            match encoded.kind {
-                FrameKind::Key => {
-                    assert_eq!(nal_types(&encoded.data), [7, 8, 5], "{width}x{height} frame {number}");
-                    assert_eq!(
-                        passthrough::profile_level(&encoded.data),
-                        Some(profile_level(&format, bitrate)),
-                        "{width}x{height}"
-                    );
+    for (name, make) in ENCODERS {
+        for (width, height) in SIZES {
+            let format = format(PixelFormat::I420, width, height, 0);
+            let bitrate = Bitrate(1_500_000);
+            let mut encoder = make(format, bitrate).unwrap();
+            for number in 0..6 {
+                let request = if number == 3 { Request::Key } else { Request::Any };
+                let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
+                match encoded.kind {
+                    FrameKind::Key => {
+                        assert_eq!(
+                            nal_types(&encoded.data),
+                            [7, 8, 5],
+                            "{name}: {width}x{height} frame {number}"
+                        );
+                        let told = passthrough::profile_level(&encoded.data);
+                        // Who does not know before leaves it to the SPS.
+                        let announced = encoder.profile_level().or(told);
+                        assert_eq!(told, announced, "{name}: {width}x{height}");
+                        assert_eq!(told.map(|[profile, ..]| profile), Some(0x42), "{name}: baseline");
+                    }
+                    FrameKind::Delta => assert_eq!(nal_types(&encoded.data), [1], "{name}"),
                 }
-                FrameKind::Delta => assert_eq!(nal_types(&encoded.data), [1]),
             }
         }
     }
@@ -255,31 +274,35 @@ fn every_key_frame_begins_with_sps_and_pps_of_the_announced_profile() {
 
 #[test]
 fn a_new_decoder_can_start_at_any_key_frame() {
-    let format = format(PixelFormat::I420, 320, 240, 0);
-    let mut encoder = OpenH264::new(format, Bitrate(500_000)).unwrap();
-    for number in 0..20 {
-        encoder.encode(&frame(&smooth(&format, number)), Request::Any).unwrap();
-    }
-    let mut decoder = Decoder::new().unwrap();
-    for number in 20..30 {
-        let request = if number == 20 { Request::Key } else { Request::Any };
-        let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
-        assert!(decoder.decode(&encoded.data).unwrap().is_some());
+    for (name, make) in ENCODERS {
+        let format = format(PixelFormat::I420, 320, 240, 0);
+        let mut encoder = make(format, Bitrate(500_000)).unwrap();
+        for number in 0..20 {
+            encoder.encode(&frame(&smooth(&format, number)), Request::Any).unwrap();
+        }
+        let mut decoder = Decoder::new().unwrap();
+        for number in 20..30 {
+            let request = if number == 20 { Request::Key } else { Request::Any };
+            let encoded = encoder.encode(&frame(&smooth(&format, number)), request).unwrap().unwrap();
+            assert!(decoder.decode(&encoded.data).unwrap().is_some(), "{name}");
+        }
     }
 }
 
 #[test]
 fn short_frame_is_refused_and_the_next_one_encoded() {
-    let format = format(PixelFormat::I420, 160, 96, 0);
-    let mut encoder = OpenH264::new(format, Bitrate(300_000)).unwrap();
-    let data = smooth(&format, 0);
-    assert!(encoder.encode(&frame(&data[1..]), Request::Key).is_err());
-    let encoded = encoder.encode(&frame(&data), Request::Any).unwrap().unwrap();
-    assert_eq!(encoded.kind, FrameKind::Key);
+    for (name, make) in ENCODERS {
+        let format = format(PixelFormat::I420, 160, 96, 0);
+        let mut encoder = make(format, Bitrate(300_000)).unwrap();
+        let data = smooth(&format, 0);
+        assert!(encoder.encode(&frame(&data[1..]), Request::Key).is_err());
+        let encoded = encoder.encode(&frame(&data), Request::Any).unwrap().unwrap();
+        assert_eq!(encoded.kind, FrameKind::Key, "{name}");
+    }
 }
 
 /// Encodes `seconds` of the synthetic picture as fast as it goes; gives the bits per second of picture time.
-fn rate_over(encoder: &mut OpenH264, pictures: &mut synthetic::Pictures, seconds: u32) -> f64 {
+fn rate_over(encoder: &mut dyn Encoder, pictures: &mut synthetic::Pictures, seconds: u32) -> f64 {
     let mut bytes = 0;
     for _ in 0..seconds * 30 {
         let encoded = encoder.encode(&frame(pictures.next()), Request::Any).unwrap();
@@ -290,27 +313,36 @@ fn rate_over(encoder: &mut OpenH264, pictures: &mut synthetic::Pictures, seconds
 
 #[test]
 fn bitrate_is_held_on_a_noisy_picture_without_skipping() {
-    for (width, height, bits) in [(640, 360, 800_000), (640, 360, 400_000)] {
-        let format = format(PixelFormat::I420, width, height, 0);
-        let mut pictures = synthetic::Pictures::new(width, height);
-        let mut encoder = OpenH264::new(format, Bitrate(bits)).unwrap();
-        let rate = rate_over(&mut encoder, &mut pictures, 10);
-        let off = rate / f64::from(bits) - 1.0;
-        assert!(off.abs() < 0.15, "{width}x{height}: {:.0} kbit/s for {}", rate / 1000.0, Bitrate(bits));
+    for (name, make) in ENCODERS {
+        for (width, height, bits) in [(640, 360, 800_000), (640, 360, 400_000)] {
+            let format = format(PixelFormat::I420, width, height, 0);
+            let mut pictures = synthetic::Pictures::new(width, height);
+            let mut encoder = make(format, Bitrate(bits)).unwrap();
+            let rate = rate_over(encoder.as_mut(), &mut pictures, 10);
+            let off = rate / f64::from(bits) - 1.0;
+            assert!(
+                off.abs() < 0.15,
+                "{name}: {width}x{height}: {:.0} kbit/s for {}",
+                rate / 1000.0,
+                Bitrate(bits)
+            );
+        }
     }
 }
 
 #[test]
 fn bitrate_follows_down_and_up() {
-    let format = format(PixelFormat::I420, 640, 360, 0);
-    let mut pictures = synthetic::Pictures::new(640, 360);
-    let mut encoder = OpenH264::new(format, Bitrate(1_000_000)).unwrap();
-    for bits in [1_000_000, 400_000, 1_200_000] {
-        encoder.set_bitrate(Bitrate(bits)).unwrap();
-        rate_over(&mut encoder, &mut pictures, 2);
-        let rate = rate_over(&mut encoder, &mut pictures, 4);
-        let off = rate / f64::from(bits) - 1.0;
-        assert!(off.abs() < 0.2, "{:.0} kbit/s for {}", rate / 1000.0, Bitrate(bits));
+    for (name, make) in ENCODERS {
+        let format = format(PixelFormat::I420, 640, 360, 0);
+        let mut pictures = synthetic::Pictures::new(640, 360);
+        let mut encoder = make(format, Bitrate(1_000_000)).unwrap();
+        for bits in [1_000_000, 400_000, 1_200_000] {
+            encoder.set_bitrate(Bitrate(bits)).unwrap();
+            rate_over(encoder.as_mut(), &mut pictures, 2);
+            let rate = rate_over(encoder.as_mut(), &mut pictures, 4);
+            let off = rate / f64::from(bits) - 1.0;
+            assert!(off.abs() < 0.2, "{name}: {:.0} kbit/s for {}", rate / 1000.0, Bitrate(bits));
+        }
     }
 }
 

@@ -24,7 +24,10 @@ use crate::{
 use coder::{Coded, Coder, PutIn, Waited};
 use flight::{Asked, Flight};
 
+pub(in crate::encode) use found::search;
 pub use found::{FoundEncoder, find};
+#[cfg(test)]
+pub(in crate::encode) use tests::over_openh264;
 
 /// What viewers get.
 pub const H264: FourCc = FourCc(*b"H264");
@@ -75,6 +78,11 @@ impl M2mEncoder {
         let coder = coder::Device::open(path, fourcc, &format, bitrate)?;
         let payload = if fourcc == H264 { Payload::H264(Assembler::default()) } else { Payload::Other };
         Ok(Self::new(path.display().to_string(), Box::new(coder), payload, format, bitrate))
+    }
+
+    /// Whether it reads cameras' frames where they lie, without a copy.
+    pub fn reads_in_place(&self) -> bool {
+        self.coder.reads_in_place()
     }
 
     fn new(

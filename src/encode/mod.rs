@@ -2,6 +2,7 @@
 //! `convert`, `bitrate`, `keyframe` and `level` are pure. Not here: opening cameras, and who watches.
 
 pub mod bitrate;
+pub mod choice;
 pub mod convert;
 pub mod jpeg;
 pub mod keyframe;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::camera::Frame;
+use crate::camera::{Frame, PixelFormat};
 
 /// One access unit as it goes to every viewer; a clone shares the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +112,12 @@ pub struct Encoded {
 pub enum EncodeError {
     #[error("the encoder cannot take {width}x{height} pictures: {reason}; choose another --size")]
     Unsupported { width: u32, height: u32, reason: String },
+    #[error(
+        "this board has no H.264 encoder that Linux drives as a memory-to-memory device: choose --encoder auto or openh264"
+    )]
+    NoHardware,
+    #[error("the camera gives {pixel:?}, which is nothing for encoder {choice}: choose --encoder auto")]
+    Mismatch { choice: choice::Choice, pixel: PixelFormat },
     #[error("the encoder failed: {0}")]
     Failed(String),
     /// This frame is no whole picture: it is dropped and counted, and the encoder goes on with the next.

@@ -8,7 +8,7 @@ use super::{
     air::{Air, Due, Origin},
 };
 use crate::encode::{
-    Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, keyframe::KeyFrames,
+    Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, choice::InUse, keyframe::KeyFrames,
 };
 
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub(super) struct Control {
     slate_keys: KeyFrames,
     pub(super) bitrate: BitrateControl,
     pub(super) counters: PipelineStats,
+    /// What encodes, or did last.
+    pub(super) encoder: Option<InUse>,
+    /// By when the thread must have taken its next step; `None` while it waits for viewers, or to try again.
+    pub(super) step_due: Option<Instant>,
     viewers: u64,
     /// When the last viewer left.
     left: Option<Instant>,
@@ -40,6 +44,8 @@ impl Control {
             slate_keys: KeyFrames::new(),
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
+            encoder: None,
+            step_due: None,
             viewers: 0,
             left: None,
             linger,

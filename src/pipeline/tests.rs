@@ -1,5 +1,6 @@
 //! The pipeline over a camera that does what the test says, step by step, by the test's own clock.
 
+mod encoders;
 mod slate;
 
 use std::{
@@ -12,8 +13,8 @@ use std::{
 
 use super::*;
 use crate::{
-    camera::{Accept, Camera, CameraError, Frame, FrameRate, SizeWish},
-    encode::{EncodedFrame, FrameKind, Output, Request},
+    camera::{Accept, Camera, CameraError, Frame, FrameRate, PixelFormat, SizeWish},
+    encode::{EncodedFrame, Encoder, FrameKind, Output, Request},
 };
 
 const I420: VideoFormat =
@@ -133,10 +134,14 @@ struct Rig {
 
 impl Rig {
     fn new(format: VideoFormat) -> Self {
-        Self::with_encoder(format, Arc::new(make_encoder))
+        Self::with_encoder(format, on_a_board_without_encoder(choice::make))
     }
 
     fn with_encoder(format: VideoFormat, make_encoder: Arc<MakeEncoder>) -> Self {
+        Self::with_choice(format, Choice::Auto, make_encoder)
+    }
+
+    fn with_choice(format: VideoFormat, encoder: Choice, make_encoder: Arc<MakeEncoder>) -> Self {
         let (steps, receiver) = mpsc::channel();
         let script = Arc::new(Script {
             steps: Mutex::new(receiver),
@@ -173,6 +178,7 @@ impl Rig {
                 accept: Accept::Any,
             },
             bitrate: Bitrate(500_000),
+            encoder,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -454,11 +460,22 @@ impl Encoder for FakeEncoder {
 fn fake_encoder() -> (Arc<Mutex<Notes>>, Arc<MakeEncoder>) {
     let notes = Arc::new(Mutex::new(Notes::default()));
     let shared = Arc::clone(&notes);
-    let make: Arc<MakeEncoder> = Arc::new(move |_, _| {
+    let make = on_a_board_without_encoder(move |_, _, _| {
         shared.lock().unwrap().made += 1;
-        Ok(Box::new(FakeEncoder { notes: Arc::clone(&shared), first: true }))
+        let encoder = Box::new(FakeEncoder { notes: Arc::clone(&shared), first: true });
+        Ok(Made { encoder, name: "fake".to_owned() })
     });
     (notes, make)
+}
+
+/// Makes all kinds but that of the board's own encoder.
+fn on_a_board_without_encoder(
+    make: impl Fn(Kind, VideoFormat, Bitrate) -> Result<Made, EncodeError> + Send + Sync + 'static,
+) -> Arc<MakeEncoder> {
+    Arc::new(move |kind, format, bitrate| match kind {
+        Kind::M2m => Err(EncodeError::NoHardware),
+        Kind::OpenH264 | Kind::Passthrough => make(kind, format, bitrate),
+    })
 }
 
 #[tokio::test]
@@ -602,6 +619,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
             accept: Accept::Any,
         },
         bitrate: Bitrate(300_000),
+        encoder: Choice::OpenH264,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewers = [handle.subscribe(), handle.subscribe()];
@@ -633,6 +651,7 @@ async fn measure_ten_seconds() {
             accept: Accept::Any,
         },
         bitrate: Bitrate(1_500_000),
+        encoder: Choice::OpenH264,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewer = handle.subscribe();
@@ -651,4 +670,30 @@ async fn measure_ten_seconds() {
     println!("{:?}", handle.stats());
     drop(viewer);
     pipeline.stop();
+}
+
+#[tokio::test]
+async fn a_thread_that_owes_no_step_is_not_stuck_and_one_whose_encoder_hangs_is() {
+    let (notes, make_encoder) = fake_encoder();
+    let rig = Rig::with_encoder(I420, make_encoder);
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    let mut viewer = rig.handle.subscribe();
+    rig.frame();
+    viewer.next().await.unwrap();
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    let (release, hangs) = mpsc::channel();
+    notes.lock().unwrap().outcomes.push_back(Outcome::Hang(hangs));
+    rig.frame();
+    while rig.handle.stats().captured < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
+    rig.advance(4001);
+    assert!(rig.handle.is_stuck(rig.handle.shared.now()));
+    drop(release);
+    rig.frame();
+    while rig.handle.stats().captured < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!rig.handle.is_stuck(rig.handle.shared.now()));
 }

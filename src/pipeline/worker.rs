@@ -15,12 +15,14 @@ use super::{
     stage::{Described, Stage},
 };
 use crate::{
-    camera::{Camera, CameraError, CameraSource, PixelFormat, VideoFormat},
-    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, passthrough},
+    camera::{Camera, CameraError, CameraSource, VideoFormat},
+    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, choice::InUse, passthrough},
 };
 
-/// So many encoder failures without a frame between, and the camera is closed and tried again later.
-const ENCODER_FAILURES: u32 = 3;
+/// For one turn of the loop: at most a wait for a frame (`Timing::slice`) and its encoding.
+const STEP: Duration = Duration::from_secs(4);
+/// For opening a camera: a driver waits five seconds for each answer that a USB device owes it.
+const OPENING: Duration = Duration::from_secs(20);
 
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -72,6 +74,7 @@ impl Worker {
     /// unwinding, what the thread keeps is whole between frames, and viewers wait for the next picture.
     fn serve_guarded(&mut self) -> Result<(), Failure> {
         let served = panic::catch_unwind(AssertUnwindSafe(|| self.serve()));
+        self.shared.control().step_due = None;
         served.unwrap_or_else(|_| {
             self.forget_picture();
             let reason = "the camera's code failed, which is a fault in pinhole: please report it".to_owned();
@@ -111,7 +114,11 @@ impl Worker {
     fn serve(&mut self) -> Result<(), Failure> {
         let (shared, source) = (Arc::clone(&self.shared), self.source.describe());
         let id = &shared.settings.id;
-        shared.control().air.opening(shared.now());
+        {
+            let (mut control, now) = (shared.control(), shared.now());
+            control.air.opening(now);
+            control.step_due = Some(now + OPENING);
+        }
         shared.changed.notify_all();
         // While a failed camera is tried again, viewers go on seeing why it failed.
         if self.reported.is_none() {
@@ -144,18 +151,21 @@ impl Worker {
     /// Frames from an open camera to the hub, until nobody watches or it fails with a reason.
     fn stream(&mut self, camera: &mut dyn Camera) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
-        let mut stage = Stage::new(Arc::clone(&self.make_encoder), camera.format(), shared.settings.bitrate)
-            .map_err(|error| error.to_string())?;
+        let settings = &shared.settings;
+        let make_encoder = Arc::clone(&self.make_encoder);
+        let stage = Stage::new(make_encoder, settings.encoder, camera.format(), settings.bitrate);
+        let mut stage = stage.map_err(|error| error.to_string())?;
         {
             let mut control = shared.control();
             control.air.opened(stage.format.rate.interval());
             self.announce(&mut control, &stage, None);
         }
         let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
-        while shared.control().keeps_open(shared.now()) {
+        while self.goes_on() {
             let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
             let now = shared.now();
             let Some(frame) = frame else {
+                self.publish_late(&mut stage)?;
                 silence.check(now, &stage.format, self.source.as_ref())?;
                 continue;
             };
@@ -175,7 +185,8 @@ impl Worker {
                     None
                 }
             };
-            if stage.format.pixel == PixelFormat::H264 {
+            let kind = self.publish_late(&mut stage)?.or(kind);
+            if stage.hands_on() {
                 self.ask_camera(camera, request, kind);
             } else if request == Request::Key && kind != Some(FrameKind::Key) {
                 shared.control().keys.failed();
@@ -184,9 +195,16 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether the camera is still wanted; also the sign that the thread moves.
+    fn goes_on(&self) -> bool {
+        let (mut control, now) = (self.shared.control(), self.shared.now());
+        control.step_due = Some(now + STEP);
+        control.keeps_open(now)
+    }
+
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
     fn publish(&mut self, output: Output, stage: &mut Stage) -> Option<FrameKind> {
-        stage.failures = 0;
+        stage.worked();
         let kind = output.kind;
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
@@ -199,9 +217,32 @@ impl Worker {
         Some(kind)
     }
 
+    /// Frames that an encoder which was behind has finished meanwhile; gives the last one's kind, or a key frame's.
+    fn publish_late(&mut self, stage: &mut Stage) -> Result<Option<FrameKind>, String> {
+        let mut kind = None;
+        loop {
+            match stage.encoder.take_ready() {
+                Ok(Some(output)) => {
+                    let published = self.publish(output, stage);
+                    kind = if kind == Some(FrameKind::Key) { kind } else { published.or(kind) };
+                }
+                Ok(None) => return Ok(kind),
+                Err(error) => {
+                    self.recover(error, stage)?;
+                    return Ok(kind);
+                }
+            }
+        }
+    }
+
     /// Tells the viewers' sessions what the stream is, as soon as that is known: for a camera that is encoded here
     /// before the first frame, for another with its first key frame.
     fn announce(&mut self, control: &mut Control, stage: &Stage, key_frame: Option<&EncodedFrame>) {
+        if control.encoder.as_ref() != Some(&stage.in_use) {
+            let InUse { name, why, .. } = &stage.in_use;
+            tracing::info!(camera = %self.shared.settings.id, encoder = %name, %why, "encoder chosen");
+            control.encoder = Some(stage.in_use.clone());
+        }
         let format = stage.format;
         let from_stream = || passthrough::profile_level(&key_frame?.data);
         let profile_level = stage.encoder.profile_level().or_else(from_stream);
@@ -230,12 +271,8 @@ impl Worker {
             return Ok(());
         }
         self.shared.control().counters.encode_errors += 1;
-        stage.failures += 1;
-        tracing::warn!(%camera, "{error}; making a new encoder");
-        if stage.failures >= ENCODER_FAILURES {
-            return Err(error.to_string());
-        }
-        stage.rebuild().map_err(|error| error.to_string())
+        tracing::warn!(%camera, encoder = %stage.in_use.name, "{error}; making a new encoder");
+        stage.replace(error).map_err(|error| error.to_string())
     }
 
     /// Key frames of a camera that encodes by itself: it is asked for those that are wanted, and for the one that is

@@ -172,18 +172,20 @@ impl M2m {
     /// # Errors
     /// `ENOTTY` or `EINVAL`: it cannot crop. Others: the system's.
     pub fn set_crop(&self, width: u32, height: u32) -> io::Result<(u32, u32)> {
-        // The multi-planar types are not to be used here (VIDIOC_G_SELECTION's page), though newer kernels take both.
-        let kind = v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT;
-        let rectangle = v4l_sys::v4l2_rect { left: 0, top: 0, width, height };
-        let mut selection = v4l_sys::v4l2_selection {
-            type_: kind,
-            target: v4l_sys::V4L2_SEL_TGT_CROP,
-            flags: 0,
-            r: rectangle,
-            reserved: [0; 9],
-        };
+        let mut selection = crop(width, height);
         // SAFETY: VIDIOC_S_SELECTION takes exactly this structure.
         unsafe { ioctl(&self.device.handle, VIDIOC_S_SELECTION, &mut selection) }?;
+        Ok((selection.r.width, selection.r.height))
+    }
+
+    /// What part of what is put in is coded, in pixels.
+    ///
+    /// # Errors
+    /// As for [`M2m::set_crop`].
+    pub fn crop(&self) -> io::Result<(u32, u32)> {
+        let mut selection = crop(0, 0);
+        // SAFETY: VIDIOC_G_SELECTION takes exactly this structure.
+        unsafe { ioctl(&self.device.handle, VIDIOC_G_SELECTION, &mut selection) }?;
         Ok((selection.r.width, selection.r.height))
     }
 
@@ -270,13 +272,28 @@ impl M2m {
     }
 }
 
-/// What `v4l` leaves out of its list.
-const VIDIOC_S_SELECTION: vidioc::_IOC_TYPE = {
-    // _IOWR('V', 95, struct v4l2_selection), by the rules of asm-generic/ioctl.h, which hold on x86 and ARM.
-    const READ_WRITE: vidioc::_IOC_TYPE = 3;
-    let size = size_of::<v4l_sys::v4l2_selection>() as vidioc::_IOC_TYPE;
-    READ_WRITE << 30 | size << 16 | (b'V' as vidioc::_IOC_TYPE) << 8 | 95
-};
+fn crop(width: u32, height: u32) -> v4l_sys::v4l2_selection {
+    v4l_sys::v4l2_selection {
+        // The multi-planar types are not to be used here (VIDIOC_G_SELECTION's page), though newer kernels take both.
+        type_: v4l_sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_OUTPUT,
+        target: v4l_sys::V4L2_SEL_TGT_CROP,
+        flags: 0,
+        r: v4l_sys::v4l2_rect { left: 0, top: 0, width, height },
+        reserved: [0; 9],
+    }
+}
+
+// What `v4l` leaves out of its list.
+const VIDIOC_G_SELECTION: vidioc::_IOC_TYPE = selection_request(94);
+const VIDIOC_S_SELECTION: vidioc::_IOC_TYPE = selection_request(95);
+
+/// `_IOWR('V', number, struct v4l2_selection)`, by the rules of asm-generic/ioctl.h, which hold on x86 and ARM.
+const fn selection_request(number: vidioc::_IOC_TYPE) -> vidioc::_IOC_TYPE {
+    // Casts: the type is as wide as C's on the target, signed with musl.
+    const READ_WRITE: u32 = 3;
+    let size = size_of::<v4l_sys::v4l2_selection>() as u32;
+    (READ_WRITE << 30 | size << 16 | (b'V' as u32) << 8) as vidioc::_IOC_TYPE | number
+}
 
 /// The open device with the API that it speaks.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 //! makes, tests/it/corpora.rs with those that were kept. Each panics where something does not hold.
 
 use pinhole::{
-    encode::{Encoded, FrameKind},
+    encode::{Encoded, FrameKind, jpeg::JpegDecoder},
     h264::{
         NalKind,
         access_unit::{self, Assembler},
@@ -12,9 +12,11 @@ use pinhole::{
     },
 };
 
+pub type Body = fn(&[u8]);
+
 /// What to call each target, and its body.
-pub const TARGETS: [(&str, fn(&[u8])); 3] =
-    [("annexb", annexb), ("access_units", access_units), ("sps", sps)];
+pub const TARGETS: [(&str, Body); 4] =
+    [("annexb", annexb), ("access_units", access_units), ("sps", sps), ("jpeg", jpeg)];
 
 /// A byte stream gives the same NAL units whole and in pieces, and none of them holds a start code.
 pub fn annexb(data: &[u8]) {
@@ -65,6 +67,35 @@ pub fn sps(data: &[u8]) {
     if let Some(rate) = sps.rate {
         assert!(rate.per_second().is_finite() && rate.per_second() > 0.0, "{sps:?}");
     }
+}
+
+/// A picture of an MJPEG camera is decoded to whole planes or refused, and what one was like changes nothing for the next.
+pub fn jpeg(data: &[u8]) {
+    let (width, height) = frame_size(data).filter(|size| size.0.max(size.1) <= 512).unwrap_or((64, 48));
+    let (width, height) = ((width & !1).max(2), (height & !1).max(2));
+    let mut decoder = JpegDecoder::new().expect("memory for a codec");
+    let mut planes = || {
+        let picture = decoder.decode(data, width, height).ok()?;
+        let rows = |plane: &[u8], stride: usize, width: usize, height: usize| -> Vec<u8> {
+            (0..height).flat_map(|row| &plane[row * stride..][..width]).copied().collect()
+        };
+        let (width, height) = (width as usize, height as usize);
+        let y = rows(picture.y, picture.y_stride, width, height);
+        // Limited range: BT.601 as the encoder takes it.
+        assert!(y.iter().all(|luma| (16..=235).contains(luma)));
+        let u = rows(picture.u, picture.chroma_stride, width / 2, height / 2);
+        let v = rows(picture.v, picture.chroma_stride, width / 2, height / 2);
+        assert!(u.iter().chain(&v).all(|chroma| (16..=240).contains(chroma)));
+        Some((y, u, v))
+    };
+    assert_eq!(planes(), planes());
+}
+
+/// The size in the first frame header (T.81, B.2.2), in pixels.
+fn frame_size(data: &[u8]) -> Option<(u32, u32)> {
+    let header = data.windows(9).find(|window| window[0] == 0xff && matches!(window[1], 0xc0..=0xc2))?;
+    let side = |at: usize| u32::from(u16::from_be_bytes([header[at], header[at + 1]]));
+    Some((side(7), side(5)))
 }
 
 fn check(unit: &Encoded) {

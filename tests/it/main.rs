@@ -13,4 +13,5 @@ mod mqtt_tls;
 mod peer;
 mod peers;
 mod people;
+mod systemd;
 mod web;

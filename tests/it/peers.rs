@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use pinhole::{
     camera::{Accept, FrameRate, SizeWish, Wish, synthetic},
     clock,
-    encode::{Bitrate, EncodedFrame},
+    encode::{Bitrate, EncodedFrame, choice::Choice},
     peer::{
         self, Inbound, Last, PeerSettings, Peers, ToSession, rtc::RtcSettings, session::Phase,
         session::Timings,
@@ -67,6 +67,7 @@ impl Device {
                 accept: Accept::Any,
             },
             bitrate: Bitrate(400_000),
+            encoder: Choice::Auto,
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
         let mut settings = PeerSettings {

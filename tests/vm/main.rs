@@ -5,9 +5,12 @@
 mod bars;
 #[path = "../it/camera/contract.rs"]
 mod contract;
+mod encoder;
 mod formats;
 mod hdmi;
+mod loopback;
 mod multiplanar;
+mod pair;
 mod renumbered;
 mod webcam;
 

@@ -57,6 +57,13 @@ impl Cable {
         Ok(Some(Self { timings, news }))
     }
 
+    /// What comes in, and not taken up. `None`: the device is no such grabber.
+    pub(super) fn look(device: &Device, wished: FrameRate) -> Result<Option<Signal>, Trouble> {
+        let Some(input) = timings::input(device)?.filter(|input| input.has_timings) else { return Ok(None) };
+        let timings = timings::query(device).map_err(|error| trouble(error, &input.name))?;
+        Ok(Some(Self { timings, news: News::Told }.signal(wished)))
+    }
+
     /// The signal's size and rate; `wished` where the driver does not tell a rate.
     pub(super) fn signal(&self, wished: FrameRate) -> Signal {
         let (width, height) = self.timings.size();

@@ -23,7 +23,7 @@ pub(super) enum Named {
 #[derive(Debug)]
 pub(super) struct Finder {
     named: Named,
-    /// A mutex because a source is shared; only its camera's thread uses it.
+    /// A mutex because a source is shared: beside its camera's thread, who asks for its controls uses it.
     known: Mutex<Option<Known>>,
 }
 
@@ -31,10 +31,23 @@ pub(super) struct Finder {
 #[derive(Debug)]
 struct Known {
     identity: Identity,
+    /// Those that were there at the time, which are others therefore.
+    beside: Vec<Identity>,
     /// Where it was last, so that a change is logged once.
     last: PathBuf,
     /// Whether another was found in its place, which is logged once.
     replaced: bool,
+}
+
+impl Known {
+    fn at(path: &Path) -> Option<Self> {
+        let node = path.canonicalize().ok()?;
+        let (ours, others): (Vec<_>, Vec<_>) =
+            devices::present().into_iter().partition(|camera| camera.path == node);
+        let beside = others.into_iter().map(|camera| camera.identity).collect();
+        let camera = ours.into_iter().next()?;
+        Some(Self { identity: camera.identity, beside, last: path.to_path_buf(), replaced: false })
+    }
 }
 
 impl Finder {
@@ -69,8 +82,7 @@ impl Finder {
     pub(super) fn opened(&self, path: &Path) {
         let mut known = self.known();
         if known.is_none() {
-            let last = path.to_path_buf();
-            *known = devices::identify(path).map(|identity| Known { identity, last, replaced: false });
+            *known = Known::at(path);
         }
     }
 
@@ -80,7 +92,7 @@ impl Finder {
         if devices::identify(path).as_ref() == Some(&known.identity) {
             return Ok(path.to_path_buf());
         }
-        match identity::place(path, &known.identity, &devices::present()) {
+        match identity::place(path, &known.identity, &known.beside, &devices::present()) {
             Place::Here => Ok(path.to_path_buf()),
             Place::Moved(camera) => Ok(camera.path.clone()),
             Place::Replaced => {

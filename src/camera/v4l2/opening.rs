@@ -9,6 +9,7 @@ use super::{
     BUFFERS, V4l2Camera,
     cable::{Cable, Trouble},
     offers,
+    survey::Content,
 };
 use crate::{
     camera::{
@@ -54,6 +55,22 @@ impl Opening<'_> {
         let (rate, stride) = (format.rate.per_second(), format.stride);
         tracing::info!(device = %self.name, chosen = choice.why, ?api, rate, stride, "camera opened");
         Ok(V4l2Camera::new(self.name, device, cable, buffers, format))
+    }
+
+    /// What the device is and offers; nothing is set.
+    pub(super) fn look(&self, wish: &Wish) -> Result<Content, CameraError> {
+        let (device, api) = self.open_device()?;
+        let capability =
+            video::capability(&device).map_err(|error| self.error("asking what it is", error))?;
+        let offers = offers::all(&device, api, wish);
+        let offers = offers.map_err(|error| self.error("asking for its formats", error))?;
+        let (offers, signal) = match Cable::look(&device, wish.rate) {
+            Ok(Some(signal)) => (negotiate::under(&signal, offers), Ok(())),
+            Ok(None) => (offers, Ok(())),
+            Err(trouble) => (offers, Err(self.trouble(trouble))),
+        };
+        let choice = signal.and_then(|()| negotiate::choose(&self.name, &offers, wish));
+        Ok(Content { card: capability.card, driver: capability.driver, offers, choice })
     }
 
     fn open_device(&self) -> Result<(Device, Api), CameraError> {
@@ -126,6 +143,13 @@ impl Opening<'_> {
             Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOTDIR) => self.not_found(),
             Some(libc::EACCES | libc::EPERM) => CameraError::Permission { device },
             Some(libc::EBUSY) => CameraError::Busy { device, by: devices::holder(self.path) },
+            // The node is one of several parts of a camera (an image sensor, a receiver, a scaler), which nobody has linked:
+            // kernel documentation, "Media Controller", of VIDIOC_STREAMON.
+            Some(libc::EPIPE) => CameraError::NotUsable {
+                device,
+                reason: "it is a part of a camera whose parts are not set up".to_owned(),
+                remedy: "let libcamera do that: use --camera csi".to_owned(),
+            },
             Some(libc::EISDIR) => self.not_usable("it is a directory"),
             _ => CameraError::Io { device, action, source },
         }
@@ -149,5 +173,25 @@ impl Opening<'_> {
             None => "choose another with --camera, or use --camera synthetic".to_owned(),
         };
         CameraError::NotUsable { device: self.name.clone(), reason: reason.to_owned(), remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_errors_get_their_meaning() {
+        let opening = Opening { path: Path::new("/dev/video-none"), name: "/dev/video-none".to_owned() };
+        for (number, words) in [
+            (libc::ENODEV, "no camera at /dev/video-none: "),
+            (libc::EACCES, "not allowed to open /dev/video-none: add this user to the group `video`"),
+            (libc::EBUSY, "camera /dev/video-none is in use: close the other program"),
+            (libc::EPIPE, "it is a part of a camera whose parts are not set up; let libcamera do that"),
+            (libc::EIO, "camera /dev/video-none: starting the stream failed: "),
+        ] {
+            let error = opening.error("starting the stream", io::Error::from_raw_os_error(number));
+            assert!(error.to_string().contains(words), "{error}");
+        }
     }
 }

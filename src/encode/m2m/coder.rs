@@ -82,6 +82,9 @@ pub(super) trait Coder: Send {
 
     /// Sets the rate. As for `force_key_frame`.
     fn set_bitrate(&mut self, bitrate: Bitrate, sink: &mut Sink<'_>) -> Result<(), EncodeError>;
+
+    /// Whether the last picture that was put in was not copied.
+    fn reads_in_place(&self) -> bool;
 }
 
 /// Whether cameras' buffers are read where they lie.
@@ -324,6 +327,10 @@ impl Coder for Device {
         };
         set.map_err(|error| self.failed("setting its bitrate", &error))
     }
+
+    fn reads_in_place(&self) -> bool {
+        self.import == Import::InUse
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -400,7 +407,8 @@ fn crop(device: &M2m, path: &Path, format: &VideoFormat, got: &Picture) -> Resul
     if (got.width, got.height) == (width, height) {
         return Ok(());
     }
-    let reason = match device.set_crop(width, height) {
+    // Some choose it by themselves, and do not let it be set.
+    let reason = match device.set_crop(width, height).or_else(|_| device.crop()) {
         Ok(cropped) if cropped == (width, height) => return Ok(()),
         Ok((width, height)) => format!("{} codes {width}x{height} of it", path.display()),
         Err(error) => format!("{} codes {}x{} of it ({error})", path.display(), got.width, got.height),

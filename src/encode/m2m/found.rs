@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::input;
 use crate::{
-    camera::{negotiate::FourCc, video_nodes},
+    camera::{VideoFormat, negotiate::FourCc, video_nodes},
+    encode::EncodeError,
     sys::m2m::{M2m, Picture, Side},
 };
 
@@ -23,9 +25,46 @@ pub struct FoundEncoder {
     pub largest: Option<(u32, u32)>,
 }
 
+impl FoundEncoder {
+    /// Whether it takes a camera's pictures, as they are or converted, by what it says of itself.
+    pub fn takes(&self, format: &VideoFormat) -> bool {
+        self.fits(format) && input::choose(format.pixel, &self.inputs).is_some()
+    }
+
+    /// Why it does not.
+    pub fn refusal(&self, format: &VideoFormat) -> EncodeError {
+        let (width, height) = (format.width, format.height);
+        let reason = match self.largest {
+            Some((most_x, most_y)) if !self.fits(format) => {
+                format!("{self} codes {most_x}x{most_y} at the most")
+            }
+            Some(_) | None => {
+                let inputs: Vec<_> = self.inputs.iter().map(ToString::to_string).collect();
+                format!("{self} takes only {}", inputs.join(", "))
+            }
+        };
+        EncodeError::Unsupported { width, height, reason }
+    }
+
+    fn fits(&self, format: &VideoFormat) -> bool {
+        self.largest.is_none_or(|(width, height)| format.width <= width && format.height <= height)
+    }
+}
+
+impl std::fmt::Display for FoundEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.path.display(), self.card)
+    }
+}
+
 /// The encoders for a coded format, in the order of their numbers.
 pub fn find(coded: FourCc) -> Vec<FoundEncoder> {
-    video_nodes().iter().filter_map(|path| look_at(path, coded)).collect()
+    search(coded).collect()
+}
+
+/// The same, each looked at when it is its turn: some devices take their time to open.
+pub(in crate::encode) fn search(coded: FourCc) -> impl Iterator<Item = FoundEncoder> {
+    video_nodes().into_iter().filter_map(move |path| look_at(&path, coded))
 }
 
 fn look_at(path: &Path, coded: FourCc) -> Option<FoundEncoder> {

@@ -42,7 +42,7 @@ pub(super) fn choose(camera: PixelFormat, offered: &[FourCc]) -> Option<(PixelFo
     Some((target, Feed::Converted))
 }
 
-/// V4L2's code of a raw layout.
+/// V4L2's code of a layout that an encoder may be given.
 pub(super) fn fourcc(pixel: PixelFormat) -> Option<FourCc> {
     Some(FourCc(match pixel {
         PixelFormat::Yuyv => *b"YUYV",
@@ -51,8 +51,8 @@ pub(super) fn fourcc(pixel: PixelFormat) -> Option<FourCc> {
         PixelFormat::I420 => *b"YU12",
         PixelFormat::Rgb24 => *b"RGB3",
         PixelFormat::Bgr24 => *b"BGR3",
-        PixelFormat::Grey => *b"GREY",
-        PixelFormat::Mjpeg | PixelFormat::H264 => return None,
+        // Cameras give grey from black to white, and encoders take it as luma, which has a smaller range.
+        PixelFormat::Grey | PixelFormat::Mjpeg | PixelFormat::H264 => return None,
     }))
 }
 

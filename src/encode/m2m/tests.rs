@@ -86,6 +86,10 @@ impl Coder for Device {
     fn set_bitrate(&mut self, bitrate: Bitrate, _sink: &mut Sink<'_>) -> Result<(), EncodeError> {
         self.codec.set_bitrate(bitrate)
     }
+
+    fn reads_in_place(&self) -> bool {
+        false
+    }
 }
 
 /// An encoder over such a device, which is quick and in order.

@@ -161,7 +161,7 @@ mod tests {
         let data = picture.draw(&long, 0, Duration::ZERO);
         assert!(!has_letters(data, 640, 0..8));
         let above_the_mark = data.chunks(640).take(340);
-        let at_the_edge = above_the_mark.filter(|row| row[..16].iter().any(|value| *value == SOFT));
+        let at_the_edge = above_the_mark.filter(|row| row[..16].contains(&SOFT));
         assert_eq!(at_the_edge.count(), 0);
     }
 

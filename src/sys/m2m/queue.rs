@@ -175,10 +175,14 @@ impl Queue {
     ) -> io::Result<()> {
         let (mut buffer, mut plane) = self.describe(index, used, stamp);
         let fd = memory.as_raw_fd();
-        // A length of 0 has the kernel take that of the memory.
         match self.device.api {
+            // The kernel asks the memory itself how long it is.
             Api::SinglePlane => buffer.m.fd = fd,
-            Api::MultiPlane => plane.m.fd = fd,
+            // Here it compares with what it is told.
+            Api::MultiPlane => {
+                plane.m.fd = fd;
+                plane.length = length(memory)?;
+            }
         }
         self.hand_over(&mut buffer, &mut plane)
     }
@@ -297,6 +301,16 @@ impl Drop for Queue {
         let mut request = self.request(0);
         // SAFETY: VIDIOC_REQBUFS takes exactly this structure; a count of 0 frees the buffers.
         let _ = unsafe { ioctl(&self.device.handle, vidioc::VIDIOC_REQBUFS, &mut request) };
+    }
+}
+
+/// The length of another device's buffer in bytes.
+fn length(memory: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: lseek takes plain numbers, and the descriptor is open as long as it is borrowed. Nobody reads a DMABUF
+    // from where it stands.
+    match unsafe { libc::lseek(memory.as_raw_fd(), 0, libc::SEEK_END) } {
+        -1 => Err(io::Error::last_os_error()),
+        length => u32::try_from(length).map_err(|_| io::ErrorKind::InvalidInput.into()),
     }
 }
 
