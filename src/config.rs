@@ -19,7 +19,7 @@ use crate::{
     encode::{Bitrate, choice::Choice},
     signal::message::IceServer,
 };
-use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
+use file::{RawBroker, RawCamera, RawConfig, RawGovernor, RawIceServer};
 pub use values::{BitrateValue, Size, nearest};
 
 /// The port of the page and of `/mqtt`.
@@ -27,6 +27,8 @@ pub const DEFAULT_PORT: u16 = 8480;
 const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
 const DEFAULT_FPS: u32 = 30;
 const DEFAULT_BITRATE: Bitrate = Bitrate(1_500_000);
+/// °C. A Raspberry Pi slows its processor down at 80 to 85.
+const DEFAULT_HOT: f32 = 80.0;
 const DEFAULT_MAX_VIEWERS: u32 = 8;
 const DEFAULT_ROOT: &str = "pinhole";
 const CONTROL_SOCKET: &str = "control.sock";
@@ -59,6 +61,8 @@ pub struct CameraConfig {
     pub wish: Wish,
     pub bitrate: Bitrate,
     pub encoder: Choice,
+    /// °C; see [`crate::pipeline::CameraSettings::hot`].
+    pub hot: Option<f32>,
     /// Set at each opening.
     pub controls: Vec<Setting>,
 }
@@ -197,7 +201,7 @@ impl Config {
         };
         let control = runtime_dir().unwrap_or_else(|| state_dir.clone()).join(CONTROL_SOCKET);
         Ok(Self {
-            cameras: cameras(args, raw.camera, &name)?,
+            cameras: cameras(args, raw.camera, &name, governor(&raw.governor)?)?,
             name,
             state_dir,
             control,
@@ -274,8 +278,22 @@ fn value(key: impl Into<String>, what: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.into(), what: what.into() }
 }
 
+/// At how many °C pictures are slowed down, if at all.
+fn governor(raw: &RawGovernor) -> Result<Option<f32>, ConfigError> {
+    let hot = raw.hot.unwrap_or(DEFAULT_HOT);
+    if !(40.0..=110.0).contains(&hot) {
+        return Err(value("governor.hot", format!("{hot} does not fit: give 40 to 110 °C")));
+    }
+    Ok(raw.enabled.unwrap_or(true).then_some(hot))
+}
+
 /// Flags and environment speak of the first camera.
-fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<CameraConfig>, ConfigError> {
+fn cameras(
+    args: &RunArgs,
+    mut raw: Vec<RawCamera>,
+    device: &str,
+    hot: Option<f32>,
+) -> Result<Vec<CameraConfig>, ConfigError> {
     if raw.is_empty() {
         raw.push(RawCamera::default());
     }
@@ -341,6 +359,7 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
             },
             bitrate,
             encoder,
+            hot,
             controls: raw
                 .controls
                 .into_iter()

@@ -21,6 +21,7 @@ pub struct RawConfig {
     pub state_dir: Option<PathBuf>,
     #[serde(deserialize_with = "one_or_many")]
     pub camera: Vec<RawCamera>,
+    pub governor: RawGovernor,
     pub web: RawWeb,
     pub broker: RawBroker,
     pub webrtc: RawWebRtc,
@@ -39,6 +40,13 @@ pub struct RawCamera {
     pub encoder: Option<Choice>,
     pub controls: BTreeMap<String, ControlValue>,
     pub csi: Option<CsiOptions>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawGovernor {
+    pub enabled: Option<bool>,
+    pub hot: Option<f32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

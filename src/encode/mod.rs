@@ -12,6 +12,7 @@ pub mod openh264;
 pub mod orient;
 pub mod passthrough;
 pub mod planes;
+pub mod scaled;
 
 mod range;
 

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use super::MakeEncoder;
+use super::{MakeEncoder, governor::Step};
 use crate::{
-    camera::{PixelFormat, VideoFormat},
+    camera::{FrameRate, PixelFormat, VideoFormat},
     encode::{
         Bitrate, EncodeError, Encoder, Output,
         choice::{self, Choice, InUse, Kind, Made},
+        scaled::Halved,
     },
 };
 
@@ -19,6 +20,8 @@ const FAILURES: u32 = 3;
 /// So many failures of the board's encoder, each less than `WORKED` frames after the one before, and software takes
 /// over.
 const HARDWARE_FAILURES: u32 = 2;
+/// Pixels: the shorter side of pictures that may be halved.
+const SMALL: u32 = 240;
 /// Frames; ten seconds of an ordinary camera.
 const WORKED: u32 = 300;
 
@@ -28,7 +31,10 @@ pub(super) struct Stage {
     choice: Choice,
     pub(super) encoder: Box<dyn Encoder>,
     pub(super) in_use: InUse,
+    /// What the camera delivers.
     pub(super) format: VideoFormat,
+    /// How much of it is encoded, where the processor does that.
+    step: Step,
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
     bitrate: Bitrate,
@@ -48,14 +54,16 @@ impl Stage {
         choice: Choice,
         format: VideoFormat,
         ceiling: Bitrate,
+        step: Step,
     ) -> Result<Self, EncodeError> {
-        let (encoder, in_use) = make(make_encoder.as_ref(), choice, format, ceiling, None)?;
+        let (encoder, in_use) = make(make_encoder.as_ref(), choice, (format, step), ceiling, None)?;
         Ok(Self {
             make_encoder,
             choice,
             encoder,
             in_use,
             format,
+            step,
             ceiling,
             bitrate: ceiling,
             failures: 0,
@@ -68,6 +76,22 @@ impl Stage {
     /// Whether the camera encodes by itself, so that it is to be asked for key frames.
     pub(super) fn hands_on(&self) -> bool {
         self.in_use.kind == Kind::Passthrough
+    }
+
+    /// Whether the processor encodes, so that it can be spared.
+    pub(super) fn in_software(&self) -> bool {
+        self.in_use.kind == Kind::OpenH264
+    }
+
+    /// What is encoded of what the camera delivers.
+    pub(super) fn encoded_format(&self) -> VideoFormat {
+        if self.in_software() { reduced(&self.format, self.step) } else { self.format }
+    }
+
+    /// More or less of it, by a new encoder.
+    pub(super) fn set_step(&mut self, step: Step) -> Result<(), EncodeError> {
+        self.step = step;
+        self.rebuild()
     }
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
@@ -121,8 +145,13 @@ impl Stage {
     }
 
     fn rebuild(&mut self) -> Result<(), EncodeError> {
-        let made =
-            make(self.make_encoder.as_ref(), self.choice, self.format, self.ceiling, self.given_up.as_ref());
+        let made = make(
+            self.make_encoder.as_ref(),
+            self.choice,
+            (self.format, self.step),
+            self.ceiling,
+            self.given_up.as_ref(),
+        );
         (self.encoder, self.in_use) = made?;
         self.bitrate = self.ceiling;
         Ok(())
@@ -133,7 +162,7 @@ impl Stage {
 fn make(
     make_encoder: &MakeEncoder,
     choice: Choice,
-    format: VideoFormat,
+    (format, step): (VideoFormat, Step),
     bitrate: Bitrate,
     given_up: Option<&EncodeError>,
 ) -> Result<(Box<dyn Encoder>, InUse), EncodeError> {
@@ -142,7 +171,7 @@ fn make(
         if kind == Kind::M2m && given_up.is_some() {
             continue;
         }
-        match make_encoder(kind, format, bitrate) {
+        match make_for(make_encoder, kind, (format, step), bitrate) {
             Ok(Made { encoder, name }) => {
                 let why = choice::why(choice, kind, given_up.or(refusal.as_ref()));
                 return Ok((encoder, InUse { kind, name, why }));
@@ -151,6 +180,32 @@ fn make(
         }
     }
     Err(refusal.unwrap_or(EncodeError::NoHardware))
+}
+
+/// An encoder for all or a part of what the camera delivers.
+fn make_for(
+    make_encoder: &MakeEncoder,
+    kind: Kind,
+    (format, step): (VideoFormat, Step),
+    bitrate: Bitrate,
+) -> Result<Made, EncodeError> {
+    if kind != Kind::OpenH264 {
+        return make_encoder(kind, format, bitrate);
+    }
+    let encoded = reduced(&format, step);
+    if (encoded.width, encoded.height) == (format.width, format.height) {
+        return make_encoder(kind, VideoFormat { rate: encoded.rate, ..format }, bitrate);
+    }
+    let Made { encoder, name } = make_encoder(kind, encoded, bitrate)?;
+    Ok(Made { encoder: Box::new(Halved::new(format, encoder)?), name })
+}
+
+/// What is encoded in a step. Small pictures are not made smaller.
+fn reduced(format: &VideoFormat, step: Step) -> VideoFormat {
+    let FrameRate { numerator, denominator } = format.rate;
+    let rate = FrameRate { numerator: numerator * step.keep, denominator: denominator * step.of };
+    let shrink = step.shrink > 1 && format.width.min(format.height) >= SMALL;
+    VideoFormat { rate, ..if shrink { Halved::half(format) } else { *format } }
 }
 
 /// A format in a log line.

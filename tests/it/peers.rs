@@ -68,6 +68,7 @@ impl Device {
             },
             bitrate: Bitrate(400_000),
             encoder: Choice::Auto,
+            hot: None,
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
         let mut settings = PeerSettings {
