@@ -146,10 +146,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
 fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
     let source = match &camera.source {
         Source::Named(spec) => spec.clone().source(),
-        Source::Auto => camera::auto::source(),
+        Source::Auto => camera::auto::source(camera.bitrate),
     };
-    // A command is not run only to see whether it runs.
-    let opens_at_start = !matches!(camera.source, Source::Named(Spec::Process(_)));
+    // A program is not run only to see whether it runs.
+    let opens_at_start = !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_)));
     if opens_at_start && let Err(error) = source.open(&camera.wish) {
         if !error.may_pass() {
             return Err(error.into());
@@ -199,6 +199,7 @@ fn start_cameras(
             encoder: camera.encoder,
             orientation: camera.orientation,
             caption: camera.overlay.map(|content| Caption { content, name: camera.name.clone() }),
+            hot: camera.hot,
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;

@@ -15,7 +15,7 @@ use std::{
 use crate::signal::mqtt::Secret;
 use crate::{
     camera::{
-        self, Accept, FrameRate, SizeWish, Wish,
+        self, Accept, FrameRate, SizeWish, Spec, Wish,
         controls::Setting,
         orientation::{Flip, Orientation, Rotation},
     },
@@ -23,7 +23,7 @@ use crate::{
     encode::{Bitrate, choice::Choice, overlay::Content},
     signal::message::IceServer,
 };
-use file::{RawBroker, RawCamera, RawConfig, RawIceServer};
+use file::{RawBroker, RawCamera, RawConfig, RawGovernor, RawIceServer};
 pub use values::{BitrateValue, Size, nearest};
 
 /// The port of the page and of `/mqtt`.
@@ -31,6 +31,8 @@ pub const DEFAULT_PORT: u16 = 8480;
 const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
 const DEFAULT_FPS: u32 = 30;
 const DEFAULT_BITRATE: Bitrate = Bitrate(1_500_000);
+/// °C. A Raspberry Pi slows its processor down at 80 to 85.
+const DEFAULT_HOT: f32 = 80.0;
 const DEFAULT_MAX_VIEWERS: u32 = 8;
 const DEFAULT_ROOT: &str = "pinhole";
 const CONTROL_SOCKET: &str = "control.sock";
@@ -67,12 +69,14 @@ pub struct CameraConfig {
     pub orientation: Orientation,
     /// What is written into its pictures.
     pub overlay: Option<Content>,
+    /// °C; see [`crate::pipeline::CameraSettings::hot`].
+    pub hot: Option<f32>,
     /// Set at each opening.
     pub controls: Vec<Setting>,
 }
 
 /// Where a camera's pictures come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// The first V4L2 capture device, or the synthetic picture where there is none.
     Auto,
@@ -205,7 +209,7 @@ impl Config {
         };
         let control = runtime_dir().unwrap_or_else(|| state_dir.clone()).join(CONTROL_SOCKET);
         Ok(Self {
-            cameras: cameras(args, raw.camera, &name)?,
+            cameras: cameras(args, raw.camera, &name, governor(&raw.governor)?)?,
             name,
             state_dir,
             control,
@@ -282,8 +286,22 @@ fn value(key: impl Into<String>, what: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.into(), what: what.into() }
 }
 
+/// At how many °C pictures are slowed down, if at all.
+fn governor(raw: &RawGovernor) -> Result<Option<f32>, ConfigError> {
+    let hot = raw.hot.unwrap_or(DEFAULT_HOT);
+    if !(40.0..=110.0).contains(&hot) {
+        return Err(value("governor.hot", format!("{hot} does not fit: give 40 to 110 °C")));
+    }
+    Ok(raw.enabled.unwrap_or(true).then_some(hot))
+}
+
 /// Flags and environment speak of the first camera.
-fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<CameraConfig>, ConfigError> {
+fn cameras(
+    args: &RunArgs,
+    mut raw: Vec<RawCamera>,
+    device: &str,
+    hot: Option<f32>,
+) -> Result<Vec<CameraConfig>, ConfigError> {
     if raw.is_empty() {
         raw.push(RawCamera::default());
     }
@@ -317,11 +335,25 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
             return Err(value(key("fps"), format!("{fps} does not fit: give 1 to 120 frames per second")));
         }
         let size = raw.size.unwrap_or(DEFAULT_SIZE);
+        let bitrate = raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0);
         let encoder = raw.encoder.unwrap_or_default();
-        let source = match raw.source.as_deref() {
+        let mut source = match raw.source.as_deref() {
             None | Some("auto") => Source::Auto,
             Some(text) => Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?),
         };
+        if let Some(options) = &raw.csi {
+            options.check().map_err(|(name, what)| value(key(&format!("csi.{name}")), what))?;
+        }
+        match (&mut source, raw.csi) {
+            (Source::Named(Spec::Csi(csi)), options) => {
+                csi.bitrate = bitrate;
+                csi.options = options.unwrap_or_default();
+            }
+            (_, None) => {}
+            (_, Some(_)) => {
+                return Err(value(key("csi"), "is for a camera at the camera port: set source = \"csi\""));
+            }
+        }
         cameras.push(CameraConfig {
             name: raw.name.unwrap_or_else(|| if several { id.clone() } else { device.to_owned() }),
             id,
@@ -333,13 +365,14 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
                 size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
                 accept: encoder.accept(),
             },
-            bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
+            bitrate,
             encoder,
             orientation: Orientation::new(
                 raw.rotate.map_or(Rotation::None, |rotate| rotate.0),
                 raw.flip.map_or(Flip::None, |flip| flip.0),
             ),
             overlay: raw.overlay.and_then(|overlay| overlay.0),
+            hot,
             controls: raw
                 .controls
                 .into_iter()

@@ -8,12 +8,15 @@
 mod air;
 mod control;
 mod controls;
+mod governor;
 mod retry;
 mod slate;
 mod stage;
 mod stills;
 #[cfg(test)]
 mod tests;
+mod thermal;
+mod throttle;
 mod turning;
 mod worker;
 
@@ -68,6 +71,9 @@ pub struct CameraSettings {
     pub orientation: Orientation,
     /// What is written into its pictures.
     pub caption: Option<Caption>,
+    /// How hot the board may become, in °C, before pictures that the processor encodes are slowed down; also when it
+    /// does not keep up. `None`: never slowed down.
+    pub hot: Option<f32>,
 }
 
 /// What a camera is doing.
@@ -109,6 +115,10 @@ pub struct Notice {
 pub enum NoticeCode {
     /// The picture is a slate: the camera does not work.
     Slate,
+    /// Fewer or smaller pictures are sent, as the processor does not keep up.
+    Slowed,
+    /// The same, as the board is hot.
+    Hot,
 }
 
 /// What a pipeline has done since it was started.
@@ -125,6 +135,8 @@ pub struct PipelineStats {
     pub key_frames: u64,
     /// Bytes of all frames published.
     pub bytes: u64,
+    /// Frames left out to spare the processor.
+    pub left_out: u64,
     /// Frames of the slate.
     pub slate_frames: u64,
     /// Times that the camera was opened.

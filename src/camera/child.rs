@@ -1,4 +1,4 @@
-//! A shell command as a process group: started, listened to on standard error, ended with all its descendants, and
+//! A command as a process group: started, listened to on standard error, ended with all its descendants, and
 //! always reaped. The thread `cam-stderr` listens. Not here: its standard output (`pipe`).
 
 use std::{
@@ -45,14 +45,13 @@ pub(super) struct ChildGroup {
 }
 
 impl ChildGroup {
-    /// Runs `sh -c COMMAND` in a process group of its own, without standard input. It ends with the thread that
-    /// calls this, at the latest.
-    pub(super) fn start(command: &str) -> io::Result<(Self, ChildStdout)> {
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(command).process_group(0);
-        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        process::end_with_this_thread(&mut shell);
-        let mut child = shell.spawn()?;
+    /// Runs a command in a process group of its own, without standard input. It ends with the thread that calls this,
+    /// at the latest.
+    pub(super) fn start(mut command: Command) -> io::Result<(Self, ChildStdout)> {
+        command.process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        process::end_with_this_thread(&mut command);
+        let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         // From here on an error ends the child, by Drop.
         let mut group = Self { child, status: None, words: Arc::default(), listener: None };
@@ -63,18 +62,18 @@ impl ChildGroup {
         Ok((group, stdout))
     }
 
-    /// Whether the shell has ended within `patience`.
+    /// Whether the command has ended within `patience`.
     pub(super) fn ends_within(&self, patience: Duration) -> bool {
         wait_until(patience, || self.has_ended())
     }
 
-    /// Ends the whole group: asks, waits until the shell is gone and `closed` says that the output is closed, at
-    /// most half a second, and then kills what is left. Gives how the shell ended.
+    /// Ends the whole group: asks, waits until the command is gone and `closed` says that the output is closed, at
+    /// most half a second, and then kills what is left. Gives how the command ended.
     pub(super) fn end(&mut self, closed: impl Fn() -> bool) -> Option<ExitStatus> {
         if self.status.is_none() {
             process::signal_group(self.child.id(), Signal::Terminate);
             wait_until(GRACE, || self.has_ended() && closed());
-            // Before the shell is reaped, so that the group's number is still its own.
+            // Before the command is reaped, so that the group's number is still its own.
             process::signal_group(self.child.id(), Signal::Kill);
             self.status = self.child.wait().ok();
         }
@@ -103,6 +102,13 @@ impl Drop for ChildGroup {
             let _ = listener.join();
         }
     }
+}
+
+/// A command as a person writes it, for `sh -c`.
+pub(super) fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command);
+    shell
 }
 
 /// How a command ended, for people.
@@ -184,7 +190,7 @@ mod tests {
     use super::*;
 
     fn finished(command: &str) -> (String, String) {
-        let (mut group, stdout) = ChildGroup::start(command).unwrap();
+        let (mut group, stdout) = ChildGroup::start(shell(command)).unwrap();
         drop(stdout);
         assert!(group.ends_within(Duration::from_secs(30)), "{command}");
         let status = group.end(|| true).unwrap();
@@ -220,7 +226,7 @@ mod tests {
     fn the_whole_group_ends_even_if_it_ignores_the_request() {
         // A child of the shell writes its number; both ignore SIGTERM.
         let command = "trap '' TERM; sh -c 'echo $$; exec cat /dev/zero >/dev/null' & wait";
-        let (mut group, stdout) = ChildGroup::start(command).unwrap();
+        let (mut group, stdout) = ChildGroup::start(shell(command)).unwrap();
         let mut line = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line).unwrap();
         let descendant: u32 = line.trim().parse().unwrap();
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn dropping_ends_the_group() {
-        let (group, stdout) = ChildGroup::start("echo $$; cat /dev/zero >/dev/null").unwrap();
+        let (group, stdout) = ChildGroup::start(shell("echo $$; cat /dev/zero >/dev/null")).unwrap();
         let mut line = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line).unwrap();
         let shell: u32 = line.trim().parse().unwrap();

@@ -4,6 +4,7 @@
 
 pub mod auto;
 pub mod controls;
+pub mod csi;
 pub mod negotiate;
 pub mod orientation;
 pub mod process;

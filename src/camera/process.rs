@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    process::ChildStdout,
+    process::{ChildStdout, Command},
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -131,26 +131,15 @@ impl fmt::Display for ProcessSource {
 impl CameraSource for ProcessSource {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
         let format = self.format(wish);
-        match self.output {
-            // What an H.264 stream's size is shows with its first picture.
-            Output::H264 => {
-                let rest =
-                    (format.rate.interval() / 4).clamp(Duration::from_millis(3), Duration::from_millis(10));
-                let read =
-                    move |pipe: ChildStdout, mailbox: &Mailbox<Queue>| pipe::read_h264(pipe, rest, mailbox);
-                let running = Running::start(&self.command, format.rate, read)?;
-                let (wish, current) = (*wish, None);
-                Ok(Box::new(H264Camera { format, wish, running, current }))
-            }
+        let shell = child::shell(&self.command);
+        let camera = match self.output {
+            Output::H264 => h264(&self.command, shell, wish),
             Output::I420(_) | Output::Yuyv(_) => {
                 check_size(&self.command, &format, wish)?;
-                let size = format.frame_bytes();
-                let read =
-                    move |pipe: ChildStdout, mailbox: &Mailbox<Newest>| pipe::read_raw(pipe, size, mailbox);
-                let running = Running::start(&self.command, format.rate, read)?;
-                Ok(Box::new(RawCamera { format, running, current: Vec::new() }))
+                pictures(&self.command, shell, format, None)
             }
-        }
+        };
+        camera.map_err(|error| error.named(&self.command))
     }
 
     fn describe(&self) -> String {
@@ -173,6 +162,85 @@ impl ProcessSource {
     }
 }
 
+/// Why a command does not run.
+pub(super) enum StartError {
+    /// There is no such program.
+    NotInstalled,
+    Other(CameraError),
+}
+
+impl StartError {
+    fn named(self, command: &str) -> CameraError {
+        match self {
+            Self::NotInstalled => CameraError::Command {
+                command: command.to_owned(),
+                what: "cannot be started: there is no such program".to_owned(),
+                stderr: String::new(),
+            },
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// A command that writes an H.264 byte stream, as a camera. `title` is what people call it. Its size shows with its
+/// first picture.
+pub(super) fn h264(title: &str, command: Command, wish: &Wish) -> Result<Box<dyn Camera>, StartError> {
+    let Wish { width, height, rate, .. } = *wish;
+    let format = VideoFormat { pixel: PixelFormat::H264, width, height, stride: 0, rate };
+    let rest = (rate.interval() / 4).clamp(Duration::from_millis(3), Duration::from_millis(10));
+    let read = move |pipe: ChildStdout, mailbox: &Mailbox<Queue>| pipe::read_h264(pipe, rest, mailbox);
+    let running = Running::start(title, command, rate, read)?;
+    Ok(Box::new(H264Camera { format, wish: *wish, running, current: None }))
+}
+
+/// A command that writes I420 pictures whose levels are those of JPEG (0 to 255), as a camera whose levels are those of
+/// video.
+pub(super) fn full_range_pictures(
+    title: &str,
+    command: Command,
+    format: VideoFormat,
+) -> Result<Box<dyn Camera>, StartError> {
+    pictures(title, command, format, Some(Box::new(Levels::new())))
+}
+
+fn pictures(
+    title: &str,
+    command: Command,
+    format: VideoFormat,
+    levels: Option<Box<Levels>>,
+) -> Result<Box<dyn Camera>, StartError> {
+    let size = format.frame_bytes();
+    let read = move |pipe: ChildStdout, mailbox: &Mailbox<Newest>| pipe::read_raw(pipe, size, mailbox);
+    let running = Running::start(title, command, format.rate, read)?;
+    Ok(Box::new(RawCamera { format, running, levels, current: Vec::new() }))
+}
+
+/// From the levels of JPEG (ITU-T T.871: 0 to 255) to those of video, which decoders take for granted (ITU-R BT.601:
+/// luma 16 to 235, chroma 16 to 240).
+struct Levels {
+    luma: [u8; 256],
+    chroma: [u8; 256],
+}
+
+impl Levels {
+    fn new() -> Self {
+        let level = |from: f32, span: f32| {
+            std::array::from_fn(|value| ((value as f32 - from) * span / 255.0 + from.max(16.0)).round() as u8)
+        };
+        Self { luma: level(0.0, 219.0), chroma: level(128.0, 224.0) }
+    }
+
+    /// A picture of so many pixels in I420.
+    fn apply(&self, picture: &mut [u8], pixels: usize) {
+        let (luma, chroma) = picture.split_at_mut(pixels.min(picture.len()));
+        for (plane, table) in [(luma, &self.luma), (chroma, &self.chroma)] {
+            for value in plane {
+                *value = table[usize::from(*value)];
+            }
+        }
+    }
+}
+
 fn check_size(command: &str, format: &VideoFormat, wish: &Wish) -> Result<(), CameraError> {
     let VideoFormat { width, height, .. } = *format;
     if wish.size == SizeWish::Exact && (width, height) != (wish.width, wish.height) {
@@ -185,6 +253,7 @@ fn check_size(command: &str, format: &VideoFormat, wish: &Wish) -> Result<(), Ca
 struct RawCamera {
     format: VideoFormat,
     running: Running<Newest>,
+    levels: Option<Box<Levels>>,
     /// The picture that was given out last; empty before the first.
     current: Vec<u8>,
 }
@@ -199,6 +268,9 @@ impl Camera for RawCamera {
         let done = std::mem::replace(&mut self.current, picture.content);
         if !done.is_empty() {
             self.running.mailbox.with(|slot| slot.give_back(done));
+        }
+        if let Some(levels) = &self.levels {
+            levels.apply(&mut self.current, (self.format.stride * self.format.height) as usize);
         }
         Ok(Some(Frame {
             data: &self.current,
@@ -254,22 +326,26 @@ struct Running<W: Waiting + Default> {
 
 impl<W: Waiting + Default + Send + 'static> Running<W> {
     fn start(
-        command: &str,
+        title: &str,
+        command: Command,
         rate: FrameRate,
         read: impl FnOnce(ChildStdout, &Mailbox<W>) + Send + 'static,
-    ) -> Result<Self, CameraError> {
-        let cannot = |error: std::io::Error| CameraError::Command {
-            command: command.to_owned(),
-            what: format!("cannot be started: {error}"),
-            stderr: String::new(),
+    ) -> Result<Self, StartError> {
+        let cannot = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => StartError::NotInstalled,
+            _ => StartError::Other(CameraError::Command {
+                command: title.to_owned(),
+                what: format!("cannot be started: {error}"),
+                stderr: String::new(),
+            }),
         };
         let (child, pipe) = ChildGroup::start(command).map_err(cannot)?;
         let mailbox = Arc::new(Mailbox::new());
         let theirs = Arc::clone(&mailbox);
         let reader = tasks::thread("cam-read", move || read(pipe, &theirs)).map_err(cannot)?;
-        tracing::info!(command, "camera command started");
+        tracing::info!(command = title, "camera command started");
         Ok(Self {
-            command: command.to_owned(),
+            command: title.to_owned(),
             child,
             mailbox,
             reader: Some(reader),
@@ -330,6 +406,16 @@ mod tests {
 
     fn raw(width: u32, height: u32, rate: Option<FrameRate>) -> Geometry {
         Geometry { width, height, rate }
+    }
+
+    #[test]
+    fn jpegs_levels_become_those_of_video() {
+        let mut picture = vec![0, 128, 255, 64, 0, 255];
+        Levels::new().apply(&mut picture, 4);
+        assert_eq!(picture, [16, 126, 235, 71, 16, 240]);
+        let mut grey = vec![128; 6];
+        Levels::new().apply(&mut grey, 4);
+        assert_eq!(grey[4..], [128, 128], "no colour stays no colour");
     }
 
     #[test]

@@ -5,7 +5,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    CameraSource, devices,
+    CameraSource,
+    csi::CsiSource,
+    devices,
     identity::{self, Present, Unclear},
     process::{self, ProcessSource},
     replay::ReplaySource,
@@ -14,7 +16,7 @@ use super::{
 };
 
 /// Which camera.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Spec {
     /// `synthetic`: pictures made by the agent.
     Synthetic,
@@ -22,6 +24,8 @@ pub enum Spec {
     Device(PathBuf),
     /// `card:HD Pro Webcam C920`: the V4L2 device of that name, in capitals or not.
     Card(String),
+    /// `csi`, `csi:1`: a camera at a Raspberry Pi's camera port.
+    Csi(CsiSource),
     /// `process:…`: what a command writes to its standard output; see [`process::parse`].
     Process(ProcessSource),
     /// `replay:FILE`: an H.264 file.
@@ -35,13 +39,14 @@ impl Spec {
             Self::Synthetic => synthetic::source(),
             Self::Device(path) => Arc::new(V4l2Source::new(path)),
             Self::Card(name) => Arc::new(V4l2Source::card(name)),
+            Self::Csi(source) => Arc::new(source),
             Self::Process(source) => Arc::new(source),
             Self::Replay(file) => Arc::new(ReplaySource { file }),
         }
     }
 }
 
-/// Reads `synthetic`, a device's path, `card:NAME`, `process:…` or `replay:FILE`, and the name alone of a camera that is
+/// Reads `synthetic`, a device's path, `card:NAME`, `csi`, `csi:NUMBER`, `process:…` or `replay:FILE`, and the name alone of a camera that is
 /// plugged in.
 ///
 /// # Errors
@@ -52,11 +57,18 @@ pub fn parse(text: &str) -> Result<Spec, String> {
 
 fn parse_among(text: &str, present: impl FnOnce() -> Vec<Present>) -> Result<Spec, String> {
     const FORMS: &str =
-        "write synthetic, a device such as /dev/video0, card:NAME, process:COMMAND, or replay:FILE";
+        "write synthetic, a device such as /dev/video0, card:NAME, csi, process:COMMAND, or replay:FILE";
     if text == "synthetic" {
         Ok(Spec::Synthetic)
     } else if text.starts_with('/') {
         Ok(Spec::Device(text.into()))
+    } else if text == "csi" {
+        Ok(Spec::Csi(CsiSource::new(0)))
+    } else if let Some(number) = text.strip_prefix("csi:") {
+        let number = number.parse().ok().filter(|number| *number < 16);
+        number.map(|number| Spec::Csi(CsiSource::new(number))).ok_or_else(|| {
+            "csi: needs the camera's number, as in csi:1; rpicam-vid --list-cameras shows them".to_owned()
+        })
     } else if let Some(rest) = text.strip_prefix("process:") {
         process::parse(rest).map(Spec::Process)
     } else if let Some(file) = text.strip_prefix("replay:") {
@@ -108,6 +120,7 @@ mod tests {
             ("video0", "as in /dev/video0"),
             ("walk.h264", "replay:walk.h264"),
             ("replay:", "replay:walk.h264"),
+            ("csi:x", "as in csi:1"),
             ("card: ", "card: needs a name"),
             ("process:", "process: needs a command"),
         ] {

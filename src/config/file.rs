@@ -12,7 +12,7 @@ use super::{
     ConfigError,
     values::{BitrateValue, ControlValue, FlipValue, OverlayValue, RotateValue, Size, nearest},
 };
-use crate::encode::choice::Choice;
+use crate::{camera::csi::CsiOptions, encode::choice::Choice};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -21,6 +21,7 @@ pub struct RawConfig {
     pub state_dir: Option<PathBuf>,
     #[serde(deserialize_with = "one_or_many")]
     pub camera: Vec<RawCamera>,
+    pub governor: RawGovernor,
     pub web: RawWeb,
     pub broker: RawBroker,
     pub webrtc: RawWebRtc,
@@ -41,6 +42,14 @@ pub struct RawCamera {
     pub flip: Option<FlipValue>,
     pub overlay: Option<OverlayValue>,
     pub controls: BTreeMap<String, ControlValue>,
+    pub csi: Option<CsiOptions>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawGovernor {
+    pub enabled: Option<bool>,
+    pub hot: Option<f32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

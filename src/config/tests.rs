@@ -269,3 +269,17 @@ fn a_password_in_an_address_is_refused_and_not_repeated() {
         assert!(message.contains("page_url: holds an `@`") && !message.contains("hunter2"), "{message}");
     }
 }
+
+#[test]
+fn options_of_the_camera_port_are_checked_and_need_it() {
+    let config =
+        load("[camera]\nsource = \"csi:1\"\nbitrate = \"2M\"\n[camera.csi]\nhflip = true\n").unwrap();
+    let Source::Named(camera::Spec::Csi(csi)) = &config.cameras[0].source else { panic!("no csi") };
+    assert_eq!((csi.camera, csi.options.hflip, csi.bitrate), (1, true, Bitrate(2_000_000)));
+    let said = refusal("[camera]\nsource = \"csi\"\n[camera.csi]\nrotation = 90\n");
+    assert!(said.starts_with("camera.csi.rotation: ") && said.contains("0 or 180"), "{said}");
+    let said = refusal("[camera]\nsource = \"synthetic\"\n[camera.csi]\nhflip = true\n");
+    assert!(said.contains("source = \"csi\""), "{said}");
+    let said = refusal("[camera]\nsource = \"csi\"\n[camera.csi]\nbrightnes = 1\n");
+    assert!(said.contains("did you mean `brightness`"), "{said}");
+}

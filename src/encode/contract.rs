@@ -289,6 +289,31 @@ fn a_new_decoder_can_start_at_any_key_frame() {
     }
 }
 
+/// A camera's own H.264, here made by OpenH264, keeps to what viewers rely on when it is handed on.
+#[test]
+fn what_a_camera_encoded_is_handed_on_to_the_same_contract() {
+    let raw = format(PixelFormat::I420, 320, 240, 0);
+    let mut camera = OpenH264::new(raw, Bitrate(500_000)).unwrap();
+    let (mut encoder, mut decoder) = (passthrough::Passthrough::new(), Decoder::new().unwrap());
+    for number in 0..10 {
+        // The camera was open before: its first key frame comes with the third.
+        let request = if number == 3 { Request::Key } else { Request::Any };
+        let picture = smooth(&raw, number);
+        let unit = camera.encode(&frame(&picture), request).unwrap().unwrap();
+        let handed_on = if number == 0 { None } else { encoder.encode(&frame(&unit.data), request).unwrap() };
+        let Some(output) = handed_on else {
+            assert!(number < 3, "frame {number} is missing");
+            continue;
+        };
+        assert_eq!(output.kind == FrameKind::Key, number == 3, "frame {number}");
+        let decoded = decoder.decode(&output.data).unwrap().expect("a picture");
+        assert!(psnr(truth(320, 240, number).planes(), &decoded, 320, 240) > 32.0, "frame {number}");
+        if output.kind == FrameKind::Key {
+            assert_eq!(passthrough::profile_level(&output.data), camera.profile_level());
+        }
+    }
+}
+
 #[test]
 fn short_frame_is_refused_and_the_next_one_encoded() {
     for (name, make) in ENCODERS {

@@ -21,7 +21,7 @@ use crate::{
     clock,
     h264::access_unit::Assembler,
 };
-use coder::{Coded, Coder, PutIn, Waited};
+use coder::{Coded, Coder, Means, PutIn, Waited};
 use flight::{Asked, Flight};
 
 pub(in crate::encode) use found::search;
@@ -36,6 +36,9 @@ pub const H264: FourCc = FourCc(*b"H264");
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
 /// An encoder that was waited for so long, all in all, and gave nothing, hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(1);
+
+/// An encoder that so often in a row made no key frame when asked by its control is started over instead.
+const UNHEEDED: u32 = 2;
 
 /// A V4L2 encoder for one format.
 pub struct M2mEncoder {
@@ -93,7 +96,8 @@ impl M2mEncoder {
         bitrate: Bitrate,
     ) -> Self {
         let flight = Flight::new(clock::now());
-        let tail = Tail { flight, payload, whole: true, ready: VecDeque::new(), came: Came::Nothing };
+        let tail =
+            Tail { flight, payload, whole: true, unheeded: 0, ready: VecDeque::new(), came: Came::Nothing };
         Self { name, format, coder, tail, bitrate, key_due: false, begun: false, waited: Duration::ZERO }
     }
 
@@ -131,7 +135,8 @@ impl M2mEncoder {
     fn put_in(&mut self, frame: &Frame<'_>) -> Result<(), EncodeError> {
         let ask = self.key_due && self.begun;
         if ask {
-            self.coder.force_key_frame(&mut |coded| self.tail.take(coded))?;
+            let means = if self.tail.unheeded < UNHEEDED { Means::Control } else { Means::StartOver };
+            self.coder.force_key_frame(means, &mut |coded| self.tail.take(coded))?;
         }
         let stamp = self.tail.flight.stamp(frame.captured);
         match self.coder.put_in(frame, stamp)? {
@@ -198,6 +203,8 @@ struct Tail {
     payload: Payload,
     /// What came out so far can be decoded up to the next; not after a damaged frame, until a key frame.
     whole: bool,
+    /// Requests for key frames in a row that gave none.
+    unheeded: u32,
     /// At most as many as are in flight.
     ready: VecDeque<Output>,
     came: Came,
@@ -221,8 +228,12 @@ impl Tail {
         }
         // Parameter sets in a piece of their own are no picture.
         let Some(Encoded { data, kind }) = self.payload.picture(&coded) else { return };
-        let captured = self.flight.came_out(coded.stamp);
-        self.whole |= kind == FrameKind::Key;
+        let flight::Came { captured, asked } = self.flight.came_out(coded.stamp);
+        match (kind, asked) {
+            (FrameKind::Key, _) => (self.whole, self.unheeded) = (true, 0),
+            (FrameKind::Delta, Asked::Key) => self.unheeded += 1,
+            (FrameKind::Delta, Asked::Any) => {}
+        }
         if self.whole {
             self.ready.push_back(Output { data, kind, captured });
         }

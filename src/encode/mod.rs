@@ -14,6 +14,7 @@ pub mod overlay;
 pub mod passthrough;
 pub mod planes;
 pub mod prepare;
+pub mod scaled;
 pub mod still;
 
 mod range;

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    PipelineStats,
+    Notice, PipelineStats,
     air::{Air, Due, Origin},
 };
 use crate::encode::{
@@ -24,6 +24,8 @@ pub(super) struct Control {
     slate_keys: KeyFrames,
     pub(super) bitrate: BitrateControl,
     pub(super) counters: PipelineStats,
+    /// What viewers are told while the picture is slowed down.
+    pub(super) slowed: Option<Notice>,
     /// What encodes, or did last.
     pub(super) encoder: Option<InUse>,
     /// By when the thread must have taken its next step; `None` while it waits for viewers, or to try again.
@@ -46,6 +48,7 @@ impl Control {
             slate_keys: KeyFrames::new(),
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
+            slowed: None,
             encoder: None,
             step_due: None,
             viewers: 0,
@@ -100,6 +103,13 @@ impl Control {
         self.counters.skipped += u64::from(skipped);
         self.air.encoding(now);
         (self.keys.take(now), self.bitrate.target(now))
+    }
+
+    /// Counts a frame from the camera that is not encoded.
+    pub(super) fn left_out(&mut self, skipped: u32) {
+        self.counters.captured += 1;
+        self.counters.skipped += u64::from(skipped);
+        self.counters.left_out += 1;
     }
 
     /// Counts a frame on its way to the viewers.

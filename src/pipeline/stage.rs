@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use super::{
     MakeEncoder,
+    governor::Step,
     turning::{self, Lack, Plan, Writing},
 };
 use crate::{
-    camera::{PixelFormat, VideoFormat, orientation::Orientation},
+    camera::{FrameRate, PixelFormat, VideoFormat, orientation::Orientation},
     encode::{
         Bitrate, EncodeError, Encoder, Output,
         choice::{self, Choice, InUse, Kind, Made},
         overlay::Caption,
         passthrough::Passthrough,
         prepare::{self, Treatment},
+        scaled::Halved,
     },
 };
 
@@ -25,6 +27,8 @@ const FAILURES: u32 = 3;
 /// So many failures of the board's encoder, each less than `WORKED` frames after the one before, and software takes
 /// over.
 const HARDWARE_FAILURES: u32 = 2;
+/// Pixels: the shorter side of pictures that may be halved.
+const SMALL: u32 = 240;
 /// Frames; ten seconds of an ordinary camera.
 const WORKED: u32 = 300;
 
@@ -38,6 +42,8 @@ pub(super) struct Task {
     pub(super) caption: Option<Caption>,
     /// Viewers who do not turn pictures themselves.
     pub(super) rigid_viewers: u64,
+    /// How much of it is encoded, where the processor does that.
+    pub(super) step: Step,
 }
 
 /// The encoder for what the camera delivers.
@@ -46,12 +52,15 @@ pub(super) struct Stage {
     choice: Choice,
     pub(super) encoder: Box<dyn Encoder>,
     pub(super) in_use: InUse,
+    /// What the camera delivers.
     pub(super) format: VideoFormat,
     /// What the camera leaves to be turned.
     left: Orientation,
     pub(super) plan: Plan,
     caption: Option<Caption>,
     rigid_viewers: u64,
+    /// How much of it is encoded, where the processor does that.
+    step: Step,
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
     bitrate: Bitrate,
@@ -71,7 +80,7 @@ impl Stage {
         format: VideoFormat,
         task: Task,
     ) -> Result<Self, EncodeError> {
-        let Task { choice, ceiling, left, caption, rigid_viewers } = task;
+        let Task { choice, ceiling, left, caption, rigid_viewers, step } = task;
         if caption.is_some() && format.pixel == PixelFormat::H264 {
             tracing::warn!(
                 "the camera gives H.264, into which nothing can be written here: the overlay is left out; have the \
@@ -81,7 +90,8 @@ impl Stage {
         let plan = turning::plan(left, format.pixel, writing(&caption), rigid_viewers);
         plan.complain(left);
         let treatment = Treatment { orientation: plan.convert, caption: caption.clone() };
-        let (encoder, in_use) = make(make_encoder.as_ref(), choice, format, &treatment, ceiling, None)?;
+        let job = Job { format, treatment, step, bitrate: ceiling };
+        let (encoder, in_use) = make(make_encoder.as_ref(), choice, &job, None)?;
         Ok(Self {
             make_encoder,
             choice,
@@ -92,6 +102,7 @@ impl Stage {
             plan,
             caption,
             rigid_viewers,
+            step,
             ceiling,
             bitrate: ceiling,
             failures: 0,
@@ -106,9 +117,21 @@ impl Stage {
         self.in_use.kind == Kind::Passthrough
     }
 
-    /// What the encoder gets: the camera's format, turned.
+    /// Whether the processor encodes, so that it can be spared.
+    pub(super) fn in_software(&self) -> bool {
+        self.in_use.kind == Kind::OpenH264
+    }
+
+    /// What the encoder gets: the camera's format, turned, and all or a part of it.
     pub(super) fn encoded_format(&self) -> VideoFormat {
-        self.treatment().applied_to(self.format)
+        let treated = self.treatment().applied_to(self.format);
+        if self.in_software() { reduced(&treated, self.step) } else { treated }
+    }
+
+    /// More or less of it, by a new encoder.
+    pub(super) fn set_step(&mut self, step: Step) -> Result<(), EncodeError> {
+        self.step = step;
+        self.rebuild()
     }
 
     /// What makes pictures as viewers see them, whoever does it for them.
@@ -192,37 +215,40 @@ impl Stage {
     fn rebuild(&mut self) -> Result<(), EncodeError> {
         // The old one goes first: a board may have room for one only.
         self.encoder = Box::new(Passthrough::new());
-        let made = make(
-            self.make_encoder.as_ref(),
-            self.choice,
-            self.format,
-            &self.treatment(),
-            self.ceiling,
-            self.given_up.as_ref(),
-        );
+        let job =
+            Job { format: self.format, treatment: self.treatment(), step: self.step, bitrate: self.ceiling };
+        let made = make(self.make_encoder.as_ref(), self.choice, &job, self.given_up.as_ref());
         (self.encoder, self.in_use) = made?;
         self.bitrate = self.ceiling;
         Ok(())
     }
 }
 
+/// What an encoder is made for.
+struct Job {
+    /// What the camera delivers.
+    format: VideoFormat,
+    treatment: Treatment,
+    /// How much of what was treated is encoded, where the processor does that.
+    step: Step,
+    bitrate: Bitrate,
+}
+
 /// The best encoder that can be made; but not the board's own where that was given up.
 fn make(
     make_encoder: &MakeEncoder,
     choice: Choice,
-    format: VideoFormat,
-    treatment: &Treatment,
-    bitrate: Bitrate,
+    job: &Job,
     given_up: Option<&EncodeError>,
 ) -> Result<(Box<dyn Encoder>, InUse), EncodeError> {
     let mut refusal = None;
-    for kind in choice.candidates(format.pixel)?.iter().copied() {
+    for kind in choice.candidates(job.format.pixel)?.iter().copied() {
         if kind == Kind::M2m && given_up.is_some() {
             continue;
         }
         let mut known_by = String::new();
-        let made = prepare::encoder(format, treatment, |format| {
-            let Made { encoder, name } = make_encoder(kind, format, bitrate)?;
+        let made = prepare::encoder(job.format, &job.treatment, |format| {
+            let Made { encoder, name } = make_for(make_encoder, kind, (format, job.step), job.bitrate)?;
             known_by = name;
             Ok(encoder)
         });
@@ -235,6 +261,32 @@ fn make(
         }
     }
     Err(refusal.unwrap_or(EncodeError::NoHardware))
+}
+
+/// An encoder for all or a part of what comes to it.
+fn make_for(
+    make_encoder: &MakeEncoder,
+    kind: Kind,
+    (format, step): (VideoFormat, Step),
+    bitrate: Bitrate,
+) -> Result<Made, EncodeError> {
+    if kind != Kind::OpenH264 {
+        return make_encoder(kind, format, bitrate);
+    }
+    let encoded = reduced(&format, step);
+    if (encoded.width, encoded.height) == (format.width, format.height) {
+        return make_encoder(kind, VideoFormat { rate: encoded.rate, ..format }, bitrate);
+    }
+    let Made { encoder, name } = make_encoder(kind, encoded, bitrate)?;
+    Ok(Made { encoder: Box::new(Halved::new(format, encoder)?), name })
+}
+
+/// What is encoded in a step. Small pictures are not made smaller.
+fn reduced(format: &VideoFormat, step: Step) -> VideoFormat {
+    let FrameRate { numerator, denominator } = format.rate;
+    let rate = FrameRate { numerator: numerator * step.keep, denominator: denominator * step.of };
+    let shrink = step.shrink > 1 && format.width.min(format.height) >= SMALL;
+    VideoFormat { rate, ..if shrink { Halved::half(format) } else { *format } }
 }
 
 fn writing(caption: &Option<Caption>) -> Writing {

@@ -1,6 +1,7 @@
 //! The pipeline over a camera that does what the test says, step by step, by the test's own clock.
 
 mod encoders;
+mod load;
 mod slate;
 mod turning;
 
@@ -51,6 +52,8 @@ struct Script {
     open: AtomicBool,
     opened: AtomicUsize,
     key_requests: AtomicUsize,
+    /// How often a frame was asked for: each time, the one before is done with.
+    asked: AtomicUsize,
     /// The test's clock: milliseconds since `start`.
     milliseconds: AtomicU64,
     start: Instant,
@@ -95,6 +98,7 @@ impl Camera for Scripted {
     }
 
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError> {
+        self.script.asked.fetch_add(1, SeqCst);
         let step = self.script.steps.lock().unwrap().recv_timeout(wait);
         let (data, skipped) = match step {
             Ok(Step::Frame(data)) => (data, 0),
@@ -176,6 +180,7 @@ impl Rig {
             open: AtomicBool::new(false),
             opened: AtomicUsize::new(0),
             key_requests: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             milliseconds: AtomicU64::new(0),
             start: clock::now(),
         });
@@ -206,6 +211,8 @@ impl Rig {
             encoder,
             orientation,
             caption,
+            // By load alone: how hot the machine of the tests is shall not matter.
+            hot: Some(1000.0),
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -449,6 +456,8 @@ struct Notes {
     bitrates: Vec<Bitrate>,
     /// What the next frames meet.
     outcomes: VecDeque<Outcome>,
+    /// So many milliseconds of the test's time go by with each frame.
+    slow: Option<(Arc<Script>, u64)>,
 }
 
 enum Outcome {
@@ -461,6 +470,9 @@ enum Outcome {
 impl Encoder for FakeEncoder {
     fn encode(&mut self, frame: &Frame<'_>, request: Request) -> Result<Option<Output>, EncodeError> {
         let outcome = self.notes.lock().unwrap().outcomes.pop_front();
+        if let Some((script, took)) = &self.notes.lock().unwrap().slow {
+            script.milliseconds.fetch_add(*took, SeqCst);
+        }
         match outcome {
             Some(Outcome::Hang(end)) => {
                 let _ = end.recv();
@@ -678,6 +690,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
         encoder: Choice::OpenH264,
         orientation: Orientation::UPRIGHT,
         caption: None,
+        hot: None,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewers = [handle.subscribe(), handle.subscribe()];
@@ -712,6 +725,7 @@ async fn measure_ten_seconds() {
         encoder: Choice::OpenH264,
         orientation: Orientation::UPRIGHT,
         caption: None,
+        hot: None,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewer = handle.subscribe();

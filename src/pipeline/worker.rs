@@ -9,10 +9,12 @@ use std::{
 };
 
 use super::{
-    CameraState, Control, MakeEncoder, Parts, Shared, Timing,
+    CameraState, Control, MakeEncoder, Notice, Parts, Shared, Timing,
     air::{Origin, Stream},
+    governor::Cost,
     retry::Retry,
     stage::{Described, Stage, Task},
+    throttle::Throttle,
 };
 use crate::{
     camera::{Camera, CameraError, CameraSource, VideoFormat},
@@ -30,6 +32,7 @@ pub(super) struct Worker {
     make_encoder: Arc<MakeEncoder>,
     timing: Timing,
     retry: Retry,
+    throttle: Throttle,
     /// Why the camera does not work, said in the log once.
     reported: Option<String>,
 }
@@ -42,12 +45,14 @@ struct Failure {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+        let hot = shared.settings.hot;
         Self {
             shared,
             source: parts.source,
             make_encoder: parts.make_encoder,
             timing: parts.timing,
             retry: Retry::new(parts.timing),
+            throttle: Throttle::new(hot),
             reported: None,
         }
     }
@@ -154,7 +159,7 @@ impl Worker {
         let mut stage = self.stage(camera).map_err(|error| error.to_string())?;
         {
             let mut control = shared.control();
-            control.air.opened(stage.format.rate.interval());
+            control.air.opened(stage.encoded_format().rate.interval());
             self.announce(&mut control, &stage, None);
         }
         shared.stills.opened(stage.whole_treatment());
@@ -169,12 +174,20 @@ impl Worker {
             };
             silence.broken(now);
             shared.stills.offer(&stage.format, frame.data, now);
-            let (request, bitrate) = shared.control().captured(frame.skipped, now);
             let rigid_viewers = shared.control().rigid_viewers;
             if stage.turn_for(rigid_viewers).map_err(|error| error.to_string())? {
                 self.announce(&mut shared.control(), &stage, None);
             }
-            let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
+            let skipped = frame.skipped;
+            let (request, result) = if stage.in_software() && !self.throttle.keeps() {
+                shared.control().left_out(skipped);
+                (Request::Any, Ok(None))
+            } else {
+                let (request, bitrate) = shared.control().captured(skipped, now);
+                let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
+                (request, result)
+            };
+            let took = shared.now().saturating_duration_since(now);
             // Only now, with the frame given back, can the camera say whether this was the first of another format.
             // Then what the old encoder made of it is no picture, unless it made nothing of it at all.
             let format = camera.format();
@@ -194,7 +207,28 @@ impl Worker {
             } else if request == Request::Key && kind != Some(FrameKind::Key) {
                 shared.control().keys.failed();
             }
+            if stage.in_software() {
+                let interval = stage.format.rate.interval();
+                self.govern(&mut stage, Cost { took, interval, skipped })?;
+            }
         }
+        Ok(())
+    }
+
+    /// Spares the processor where that is needed: with the next frame, which is a key frame.
+    fn govern(&mut self, stage: &mut Stage, cost: Cost) -> Result<(), String> {
+        let shared = Arc::clone(&self.shared);
+        let Some((step, cause)) = self.throttle.done(cost, shared.now()) else { return Ok(()) };
+        stage.set_step(step).map_err(|error| error.to_string())?;
+        let (camera, format) = (&shared.settings.id, stage.encoded_format());
+        let slowed = cause.map(|cause| self.throttle.notice(cause, &format));
+        match &slowed {
+            Some(Notice { message, .. }) => tracing::warn!(%camera, "{message}"),
+            None => tracing::info!(%camera, format = %Described(format), "all is encoded again"),
+        }
+        let mut control = shared.control();
+        control.slowed = slowed;
+        control.air.opened(format.rate.interval());
         Ok(())
     }
 
@@ -221,6 +255,7 @@ impl Worker {
             left,
             caption: settings.caption.clone(),
             rigid_viewers,
+            step: self.throttle.step(),
         };
         Stage::new(make_encoder, camera.format(), task)
     }
@@ -281,7 +316,7 @@ impl Worker {
         if self.reported.take().is_some() {
             tracing::info!(camera = %self.shared.settings.id, "camera works again");
         }
-        self.shared.notify(None);
+        self.shared.notify(control.slowed.clone());
         self.shared.set_state(CameraState::Streaming { format, profile_level });
     }
 

@@ -70,6 +70,7 @@ impl Device {
             encoder: Choice::Auto,
             orientation: Orientation::UPRIGHT,
             caption: None,
+            hot: None,
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
         let mut settings = PeerSettings {

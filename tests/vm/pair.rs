@@ -3,7 +3,10 @@
 
 use std::{fs, process::Command};
 
-use pinhole::camera::{self, Accept, CameraSource, PixelFormat, Wish, v4l2::V4l2Source};
+use pinhole::{
+    camera::{self, Accept, CameraSource, PixelFormat, Wish, v4l2::V4l2Source},
+    encode::Bitrate,
+};
 
 use crate::{
     contract::{DEFAULT_WISH, next},
@@ -78,7 +81,7 @@ fn another_camera_is_taken_where_the_one_that_was_there_is_gone() {
 #[ignore = "needs two of vivid's devices: run by tests/vm/test pair"]
 fn without_a_name_another_is_taken_until_the_first_is_there_again() {
     set_up();
-    let first = camera::auto::source();
+    let first = camera::auto::source(Bitrate(1_500_000));
     assert_eq!(sight(first.as_ref()), Sight::Bright);
     swap_numbers();
     assert_eq!((sight(first.as_ref()), first.describe()), (Sight::Bright, "/dev/video1".to_owned()));

@@ -3,7 +3,10 @@
 
 use std::{fs, path::Path};
 
-use pinhole::camera::{self, Camera, CameraError, CameraSource, v4l2::V4l2Source};
+use pinhole::{
+    camera::{self, Camera, CameraError, CameraSource, v4l2::V4l2Source},
+    encode::Bitrate,
+};
 
 use crate::{
     contract::{DEFAULT_WISH, next},
@@ -85,7 +88,7 @@ fn a_camera_named_by_its_card_is_found_under_any_number() {
 #[test]
 #[ignore = "needs vivid and vicodec: run by tests/vm/test renumbered"]
 fn the_first_camera_is_found_under_any_number() {
-    follows_the_camera(camera::auto::source().as_ref());
+    follows_the_camera(camera::auto::source(Bitrate(1_500_000)).as_ref());
 }
 
 #[test]

@@ -45,13 +45,13 @@ fn not_accepted(names: &str, accept: Accept) -> (String, String) {
     match accept {
         Accept::H264 | Accept::Only(PixelFormat::H264) => (
             format!("it makes no H.264 by itself (it gives {names})"),
-            "leave out the setting that its video shall be passed on as it is".to_owned(),
+            "set encoder = \"auto\", or choose another camera".to_owned(),
         ),
         Accept::Pictures | Accept::Any => (
             format!(
-                "it gives video only ({names}), and pictures are needed to encode, to turn or to draw on"
+                "it gives video only ({names}), and pictures are needed, to encode them or to draw on them"
             ),
-            "leave out the settings `encoder`, `rotation` and `overlay`".to_owned(),
+            "set encoder = \"auto\" and overlay = \"none\", or choose another camera".to_owned(),
         ),
         Accept::Only(pixel) => {
             (format!("it does not give {pixel:?} (it gives {names})"), "choose another format".to_owned())

@@ -76,13 +76,7 @@ impl Cable {
     pub(super) fn has_changed(&mut self, device: &Device, now: Instant) -> Result<bool, Trouble> {
         let look = match &mut self.news {
             News::Told => timings::source_changed(device)?,
-            News::Asked(last) => {
-                let due = now.saturating_duration_since(*last) >= ASK_EVERY;
-                if due {
-                    *last = now;
-                }
-                due
-            }
+            News::Asked(last) => is_due(last, now),
         };
         if !look {
             return Ok(false);
@@ -93,11 +87,48 @@ impl Cable {
     }
 }
 
+/// Whether it is time to ask again, which then counts as done.
+fn is_due(last: &mut Instant, now: Instant) -> bool {
+    let due = now.saturating_duration_since(*last) >= ASK_EVERY;
+    if due {
+        *last = now;
+    }
+    due
+}
+
 fn trouble(error: io::Error, input: &str) -> Trouble {
     match error.raw_os_error() {
         Some(libc::ENOLINK) => Trouble::NoSignal(format!("there is no signal on {input}")),
         Some(libc::ENOLCK) => Trouble::NoSignal(format!("the signal on {input} is not steady")),
         Some(libc::ERANGE) => Trouble::NoSignal(format!("the signal on {input} is none that it can take")),
         _ => Trouble::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_driver_that_does_not_tell_is_asked_once_a_second() {
+        let start = clock::now();
+        let mut last = start;
+        let asked: Vec<_> = (0..100)
+            .map(|step| start + Duration::from_millis(40) * step)
+            .filter(|now| is_due(&mut last, *now))
+            .map(|now| (now - start).as_millis())
+            .collect();
+        assert_eq!(asked, [1000, 2000, 3000]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_signal_is_said_and_other_errors_are_kept() {
+        let of = |number| trouble(io::Error::from_raw_os_error(number), "HDMI 0").to_string();
+        assert_eq!(of(libc::ENOLINK), "there is no signal on HDMI 0");
+        assert_eq!(of(libc::ENOLCK), "the signal on HDMI 0 is not steady");
+        assert_eq!(of(libc::ERANGE), "the signal on HDMI 0 is none that it can take");
+        let gone = trouble(io::Error::from_raw_os_error(libc::ENODEV), "HDMI 0");
+        assert!(matches!(gone, Trouble::Io(error) if error.raw_os_error() == Some(libc::ENODEV)));
     }
 }

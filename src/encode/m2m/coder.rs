@@ -63,6 +63,15 @@ pub(super) struct Coded<'a> {
     pub(super) key: bool,
 }
 
+/// How a key frame is had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Means {
+    /// The encoder's control; without one, as `StartOver`.
+    Control,
+    /// For encoders that do not heed it.
+    StartOver,
+}
+
 /// Takes what comes out of an encoder.
 pub(super) type Sink<'a> = dyn FnMut(Coded<'_>) + 'a;
 
@@ -78,7 +87,7 @@ pub(super) trait Coder: Send {
     fn wait(&mut self, wait: Duration) -> Result<Waited, EncodeError>;
 
     /// Has the next picture that is put in coded as a key frame. What comes out meanwhile goes into the sink.
-    fn force_key_frame(&mut self, sink: &mut Sink<'_>) -> Result<(), EncodeError>;
+    fn force_key_frame(&mut self, means: Means, sink: &mut Sink<'_>) -> Result<(), EncodeError>;
 
     /// Sets the rate. As for `force_key_frame`.
     fn set_bitrate(&mut self, bitrate: Bitrate, sink: &mut Sink<'_>) -> Result<(), EncodeError>;
@@ -305,9 +314,10 @@ impl Coder for Device {
         Ok(if ready { Waited::Enough } else { Waited::InVain })
     }
 
-    fn force_key_frame(&mut self, sink: &mut Sink<'_>) -> Result<(), EncodeError> {
+    fn force_key_frame(&mut self, means: Means, sink: &mut Sink<'_>) -> Result<(), EncodeError> {
         let id = v4l_sys::V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME;
-        if self.device.control(id).is_some() && self.device.set_control(id, 1).is_ok() {
+        let by_control = means == Means::Control && self.device.control(id).is_some();
+        if by_control && self.device.set_control(id, 1).is_ok() {
             return Ok(());
         }
         let done = self.start_over(sink, |_| Ok(()));

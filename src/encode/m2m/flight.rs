@@ -16,8 +16,7 @@ pub(super) struct Flight {
     base: Instant,
     /// The stamp that was put in last.
     last: Duration,
-    /// Of what came out last.
-    captured: Instant,
+    came: Came,
     /// In the order in which they were put in.
     pictures: VecDeque<Picture>,
 }
@@ -29,6 +28,14 @@ struct Picture {
     asked: Asked,
 }
 
+/// What came out, or came out last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Came {
+    /// When its picture was taken.
+    pub(super) captured: Instant,
+    pub(super) asked: Asked,
+}
+
 /// What was asked to be made of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
@@ -38,7 +45,8 @@ pub(super) enum Asked {
 
 impl Flight {
     pub(super) fn new(base: Instant) -> Self {
-        Self { base, last: Duration::ZERO, captured: base, pictures: VecDeque::new() }
+        let came = Came { captured: base, asked: Asked::Any };
+        Self { base, last: Duration::ZERO, came, pictures: VecDeque::new() }
     }
 
     /// The stamp for a picture: when it was taken, in whole microseconds; above 0, which some drivers take for none,
@@ -58,15 +66,15 @@ impl Flight {
         }
     }
 
-    /// Something made of the picture with this stamp came out: gives when that was taken. Those before it were
+    /// Something made of the picture with this stamp came out: gives what that was. Those before it were
     /// swallowed: encoders for real time give pictures in the order of time. A stamp that nothing has (some drivers
     /// make up their own) is taken for the oldest's; a second piece has the time of the first.
-    pub(super) fn came_out(&mut self, stamp: Duration) -> Instant {
+    pub(super) fn came_out(&mut self, stamp: Duration) -> Came {
         let at = self.pictures.iter().position(|picture| picture.stamp == stamp).unwrap_or(0);
         for picture in self.pictures.drain(..self.pictures.len().min(at + 1)) {
-            self.captured = picture.captured;
+            self.came = Came { captured: picture.captured, asked: picture.asked };
         }
-        self.captured
+        self.came
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -98,10 +106,10 @@ mod tests {
         });
         for (stamp, captured) in stamps.into_iter().zip(times) {
             assert!(!flight.is_empty());
-            assert_eq!(flight.came_out(stamp), captured);
+            assert_eq!(flight.came_out(stamp).captured, captured);
         }
         assert!(flight.is_empty());
-        assert_eq!(flight.came_out(FRAME), times[2], "a further piece of the last");
+        assert_eq!(flight.came_out(FRAME).captured, times[2], "a further piece of the last");
     }
 
     #[test]
@@ -114,7 +122,7 @@ mod tests {
             let stamp = flight.stamp(captured);
             assert!(stamp > last && stamp.subsec_nanos().is_multiple_of(1000), "{stamp:?} after {last:?}");
             flight.put_in(stamp, captured, Asked::Any);
-            assert_eq!(flight.came_out(stamp), captured);
+            assert_eq!(flight.came_out(stamp).captured, captured);
             last = stamp;
         }
         assert_eq!(last, FRAME * 2, "an ordinary stamp is the time itself");
@@ -129,9 +137,9 @@ mod tests {
             flight.put_in(FRAME * frame, start + FRAME * frame, asked);
         }
         assert!(flight.has_key());
-        assert_eq!(flight.came_out(FRAME * 2), start + FRAME * 2);
+        assert_eq!(flight.came_out(FRAME * 2).captured, start + FRAME * 2);
         assert!(!flight.has_key() && !flight.is_empty());
-        assert_eq!(flight.came_out(FRAME * 3), start + FRAME * 3);
+        assert_eq!(flight.came_out(FRAME * 3).captured, start + FRAME * 3);
     }
 
     #[test]
@@ -140,8 +148,8 @@ mod tests {
         let mut flight = Flight::new(start);
         flight.put_in(FRAME, start + FRAME, Asked::Any);
         flight.put_in(FRAME * 2, start + FRAME * 2, Asked::Any);
-        assert_eq!(flight.came_out(Duration::ZERO), start + FRAME);
-        assert_eq!(flight.came_out(Duration::ZERO), start + FRAME * 2);
+        assert_eq!(flight.came_out(Duration::ZERO).captured, start + FRAME);
+        assert_eq!(flight.came_out(Duration::ZERO).captured, start + FRAME * 2);
     }
 
     #[test]

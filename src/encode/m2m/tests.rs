@@ -22,6 +22,8 @@ struct Script {
     swallowed: usize,
     /// Nothing is taken in any more.
     full: bool,
+    /// The control for key frames does nothing.
+    deaf: bool,
     /// Key frames that were asked for.
     forced: usize,
 }
@@ -77,9 +79,12 @@ impl Coder for Device {
         Ok(Waited::InVain)
     }
 
-    fn force_key_frame(&mut self, _sink: &mut Sink<'_>) -> Result<(), EncodeError> {
-        self.request = Request::Key;
-        self.script.lock().unwrap().forced += 1;
+    fn force_key_frame(&mut self, means: Means, _sink: &mut Sink<'_>) -> Result<(), EncodeError> {
+        let mut script = self.script.lock().unwrap();
+        if !(script.deaf && means == Means::Control) {
+            self.request = Request::Key;
+        }
+        script.forced += 1;
         Ok(())
     }
 
@@ -187,6 +192,18 @@ fn a_key_frame_on_its_way_serves_further_requests() {
     }
     assert_eq!(kinds.into_iter().flatten().collect::<Vec<_>>(), [0, 4]);
     assert_eq!(rig.script.lock().unwrap().forced, 1, "the first key frame comes by itself");
+}
+
+#[test]
+fn an_encoder_that_does_not_heed_its_control_is_started_over_for_a_key_frame() {
+    let mut rig = Rig::new();
+    rig.set(|script| script.deaf = true);
+    assert_eq!(rig.next(Request::Any), Some((0, FrameKind::Key)));
+    for number in 1..=2 {
+        assert_eq!(rig.next(Request::Key), Some((number, FrameKind::Delta)));
+    }
+    assert_eq!(rig.next(Request::Key), Some((3, FrameKind::Key)));
+    assert_eq!(rig.next(Request::Any), Some((4, FrameKind::Delta)));
 }
 
 #[test]
