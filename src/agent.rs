@@ -196,6 +196,7 @@ fn start_cameras(
             wish: camera.wish,
             bitrate: camera.bitrate,
             encoder: camera.encoder,
+            orientation: camera.orientation,
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;

@@ -14,7 +14,11 @@ use std::{
 
 use crate::signal::mqtt::Secret;
 use crate::{
-    camera::{self, Accept, FrameRate, SizeWish, Wish, controls::Setting},
+    camera::{
+        self, Accept, FrameRate, SizeWish, Wish,
+        controls::Setting,
+        orientation::{Flip, Orientation, Rotation},
+    },
     cli::RunArgs,
     encode::{Bitrate, choice::Choice},
     signal::message::IceServer,
@@ -59,6 +63,8 @@ pub struct CameraConfig {
     pub wish: Wish,
     pub bitrate: Bitrate,
     pub encoder: Choice,
+    /// What makes its pictures upright.
+    pub orientation: Orientation,
     /// Set at each opening.
     pub controls: Vec<Setting>,
 }
@@ -327,6 +333,10 @@ fn cameras(args: &RunArgs, mut raw: Vec<RawCamera>, device: &str) -> Result<Vec<
             },
             bitrate: raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0),
             encoder,
+            orientation: Orientation::new(
+                raw.rotate.map_or(Rotation::None, |rotate| rotate.0),
+                raw.flip.map_or(Flip::None, |flip| flip.0),
+            ),
             controls: raw
                 .controls
                 .into_iter()

@@ -8,6 +8,7 @@ mod finder;
 mod offers;
 mod opening;
 mod survey;
+mod turning;
 
 use std::{
     io,
@@ -17,7 +18,10 @@ use std::{
 
 use v4l::{Control, Device, control::Value, v4l_sys};
 
-use super::{Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish, devices};
+use super::{
+    Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish, devices,
+    orientation::Orientation,
+};
 use crate::{
     clock,
     encode::{Encoded, FrameKind},
@@ -129,6 +133,10 @@ impl Camera for V4l2Camera {
             None => (self.buffers.bytes(), self.buffers.dmabuf()),
         };
         Ok(Some(Frame { data, captured, dmabuf, skipped }))
+    }
+
+    fn turn(&mut self, wanted: Orientation) -> Orientation {
+        turning::turn(&self.device, &self.name, wanted)
     }
 
     fn request_key_frame(&mut self) {

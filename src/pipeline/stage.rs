@@ -5,12 +5,17 @@
 
 use std::sync::Arc;
 
-use super::MakeEncoder;
+use super::{
+    MakeEncoder,
+    turning::{self, Lack, Plan},
+};
 use crate::{
-    camera::{PixelFormat, VideoFormat},
+    camera::{PixelFormat, VideoFormat, orientation::Orientation},
     encode::{
         Bitrate, EncodeError, Encoder, Output,
         choice::{self, Choice, InUse, Kind, Made},
+        passthrough::Passthrough,
+        prepare::{self, Treatment},
     },
 };
 
@@ -29,6 +34,10 @@ pub(super) struct Stage {
     pub(super) encoder: Box<dyn Encoder>,
     pub(super) in_use: InUse,
     pub(super) format: VideoFormat,
+    /// What the camera leaves to be turned.
+    left: Orientation,
+    pub(super) plan: Plan,
+    rigid_viewers: u64,
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
     bitrate: Bitrate,
@@ -48,14 +57,22 @@ impl Stage {
         choice: Choice,
         format: VideoFormat,
         ceiling: Bitrate,
+        left: Orientation,
+        rigid_viewers: u64,
     ) -> Result<Self, EncodeError> {
-        let (encoder, in_use) = make(make_encoder.as_ref(), choice, format, ceiling, None)?;
+        let plan = turning::plan(left, format.pixel, rigid_viewers);
+        plan.complain(left);
+        let treatment = Treatment { orientation: plan.convert };
+        let (encoder, in_use) = make(make_encoder.as_ref(), choice, format, &treatment, ceiling, None)?;
         Ok(Self {
             make_encoder,
             choice,
             encoder,
             in_use,
             format,
+            left,
+            plan,
+            rigid_viewers,
             ceiling,
             bitrate: ceiling,
             failures: 0,
@@ -68,6 +85,33 @@ impl Stage {
     /// Whether the camera encodes by itself, so that it is to be asked for key frames.
     pub(super) fn hands_on(&self) -> bool {
         self.in_use.kind == Kind::Passthrough
+    }
+
+    /// What the encoder gets: the camera's format, turned.
+    pub(super) fn encoded_format(&self) -> VideoFormat {
+        self.treatment().applied_to(self.format)
+    }
+
+    fn treatment(&self) -> Treatment {
+        Treatment { orientation: self.plan.convert }
+    }
+
+    /// Turns the picture in the way that suits so many viewers who do not do it themselves. `true`: there is another
+    /// encoder, for pictures of another format.
+    pub(super) fn turn_for(&mut self, rigid_viewers: u64) -> Result<bool, EncodeError> {
+        self.rigid_viewers = rigid_viewers;
+        let plan = turning::plan(self.left, self.format.pixel, rigid_viewers);
+        if plan == self.plan {
+            return Ok(false);
+        }
+        plan.complain(self.left);
+        let converted = plan.convert != self.plan.convert;
+        self.plan = plan;
+        if converted {
+            tracing::debug!(convert = %plan.convert, viewers = ?plan.show, "the picture is turned in another way");
+            self.rebuild()?;
+        }
+        Ok(converted)
     }
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
@@ -93,6 +137,7 @@ impl Stage {
         tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
         let handed_on = self.hands_on() && format.pixel == PixelFormat::H264;
         self.format = format;
+        self.plan = turning::plan(self.left, format.pixel, self.rigid_viewers);
         if handed_on {
             return result;
         }
@@ -121,8 +166,16 @@ impl Stage {
     }
 
     fn rebuild(&mut self) -> Result<(), EncodeError> {
-        let made =
-            make(self.make_encoder.as_ref(), self.choice, self.format, self.ceiling, self.given_up.as_ref());
+        // The old one goes first: a board may have room for one only.
+        self.encoder = Box::new(Passthrough::new());
+        let made = make(
+            self.make_encoder.as_ref(),
+            self.choice,
+            self.format,
+            &self.treatment(),
+            self.ceiling,
+            self.given_up.as_ref(),
+        );
         (self.encoder, self.in_use) = made?;
         self.bitrate = self.ceiling;
         Ok(())
@@ -134,6 +187,7 @@ fn make(
     make_encoder: &MakeEncoder,
     choice: Choice,
     format: VideoFormat,
+    treatment: &Treatment,
     bitrate: Bitrate,
     given_up: Option<&EncodeError>,
 ) -> Result<(Box<dyn Encoder>, InUse), EncodeError> {
@@ -142,15 +196,38 @@ fn make(
         if kind == Kind::M2m && given_up.is_some() {
             continue;
         }
-        match make_encoder(kind, format, bitrate) {
-            Ok(Made { encoder, name }) => {
+        let mut known_by = String::new();
+        let made = prepare::encoder(format, treatment, |format| {
+            let Made { encoder, name } = make_encoder(kind, format, bitrate)?;
+            known_by = name;
+            Ok(encoder)
+        });
+        match made {
+            Ok(encoder) => {
                 let why = choice::why(choice, kind, given_up.or(refusal.as_ref()));
-                return Ok((encoder, InUse { kind, name, why }));
+                return Ok((encoder, InUse { kind, name: known_by, why }));
             }
             Err(error) => refusal = Some(error),
         }
     }
     Err(refusal.unwrap_or(EncodeError::NoHardware))
+}
+
+impl Plan {
+    /// Says what is shown wrongly.
+    fn complain(&self, left: Orientation) {
+        match self.lacks {
+            Lack::Nothing => {}
+            Lack::Turn => tracing::warn!(
+                "a viewer's browser does not turn pictures, and the camera's own H.264 cannot be turned here: this \
+                 viewer sees it unturned; have the camera give another format to mend that"
+            ),
+            Lack::Mirror => tracing::warn!(
+                "the camera gives H.264, which cannot be {left} here: the picture is not mirrored; have the camera \
+                 give another format, or leave `flip` out"
+            ),
+        }
+    }
 }
 
 /// A format in a log line.

@@ -2,6 +2,7 @@
 
 mod encoders;
 mod slate;
+mod turning;
 
 use std::{
     collections::VecDeque,
@@ -41,6 +42,8 @@ enum Step {
 struct Script {
     steps: Mutex<mpsc::Receiver<Step>>,
     format: VideoFormat,
+    /// What the camera does of turning its pictures.
+    turns: Orientation,
     /// The next attempts to open are refused.
     refusals: AtomicUsize,
     /// The next attempt to open blocks until the test has dropped its end.
@@ -112,6 +115,10 @@ impl Camera for Scripted {
         Ok(Some(Frame { data: &self.data, captured: self.script.now(), dmabuf: None, skipped }))
     }
 
+    fn turn(&mut self, _wanted: Orientation) -> Orientation {
+        self.script.turns
+    }
+
     fn request_key_frame(&mut self) {
         self.script.key_requests.fetch_add(1, SeqCst);
     }
@@ -142,10 +149,27 @@ impl Rig {
     }
 
     fn with_choice(format: VideoFormat, encoder: Choice, make_encoder: Arc<MakeEncoder>) -> Self {
+        Self::build(format, encoder, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT)
+    }
+
+    /// A camera that is to be turned, and what it does of that itself.
+    fn turned(format: VideoFormat, wanted: Orientation, by_camera: Orientation) -> Self {
+        let make_encoder = on_a_board_without_encoder(choice::make);
+        Self::build(format, Choice::Auto, make_encoder, wanted, by_camera)
+    }
+
+    fn build(
+        format: VideoFormat,
+        encoder: Choice,
+        make_encoder: Arc<MakeEncoder>,
+        orientation: Orientation,
+        turns: Orientation,
+    ) -> Self {
         let (steps, receiver) = mpsc::channel();
         let script = Arc::new(Script {
             steps: Mutex::new(receiver),
             format,
+            turns,
             refusals: AtomicUsize::new(0),
             blocks: Mutex::new(None),
             open: AtomicBool::new(false),
@@ -179,6 +203,7 @@ impl Rig {
             },
             bitrate: Bitrate(500_000),
             encoder,
+            orientation,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -620,6 +645,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
         },
         bitrate: Bitrate(300_000),
         encoder: Choice::OpenH264,
+        orientation: Orientation::UPRIGHT,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewers = [handle.subscribe(), handle.subscribe()];
@@ -652,6 +678,7 @@ async fn measure_ten_seconds() {
         },
         bitrate: Bitrate(1_500_000),
         encoder: Choice::OpenH264,
+        orientation: Orientation::UPRIGHT,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewer = handle.subscribe();

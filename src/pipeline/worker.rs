@@ -151,10 +151,7 @@ impl Worker {
     /// Frames from an open camera to the hub, until nobody watches or it fails with a reason.
     fn stream(&mut self, camera: &mut dyn Camera) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
-        let settings = &shared.settings;
-        let make_encoder = Arc::clone(&self.make_encoder);
-        let stage = Stage::new(make_encoder, settings.encoder, camera.format(), settings.bitrate);
-        let mut stage = stage.map_err(|error| error.to_string())?;
+        let mut stage = self.stage(camera).map_err(|error| error.to_string())?;
         {
             let mut control = shared.control();
             control.air.opened(stage.format.rate.interval());
@@ -171,6 +168,10 @@ impl Worker {
             };
             silence.broken(now);
             let (request, bitrate) = shared.control().captured(frame.skipped, now);
+            let rigid_viewers = shared.control().rigid_viewers;
+            if stage.turn_for(rigid_viewers).map_err(|error| error.to_string())? {
+                self.announce(&mut shared.control(), &stage, None);
+            }
             let result = stage.set_bitrate(bitrate).and_then(|()| stage.encoder.encode(&frame, request));
             // Only now, with the frame given back, can the camera say whether this was the first of another format.
             // Then what the old encoder made of it is no picture, unless it made nothing of it at all.
@@ -202,6 +203,19 @@ impl Worker {
         control.keeps_open(now)
     }
 
+    /// The encoder for an open camera, which turns its pictures by itself as far as it can.
+    fn stage(&self, camera: &mut dyn Camera) -> Result<Stage, EncodeError> {
+        let settings = &self.shared.settings;
+        let turned = camera.turn(settings.orientation);
+        let left = settings.orientation.after(turned);
+        if settings.orientation != turned {
+            tracing::info!(camera = %settings.id, by_camera = %turned, left = %left, "the picture is to be turned");
+        }
+        let rigid_viewers = self.shared.control().rigid_viewers;
+        let make_encoder = Arc::clone(&self.make_encoder);
+        Stage::new(make_encoder, settings.encoder, camera.format(), settings.bitrate, left, rigid_viewers)
+    }
+
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
     fn publish(&mut self, output: Output, stage: &mut Stage) -> Option<FrameKind> {
         stage.worked();
@@ -209,7 +223,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
         let mut control = shared.control();
-        let (frame, _) = shared.admit(&mut control, Origin::Camera, output, now)?;
+        let (frame, _) = shared.admit(&mut control, Origin::Camera, output, stage.plan.show, now)?;
         if kind == FrameKind::Key {
             self.announce(&mut control, stage, Some(&frame));
         }
@@ -243,7 +257,7 @@ impl Worker {
             tracing::info!(camera = %self.shared.settings.id, encoder = %name, %why, "encoder chosen");
             control.encoder = Some(stage.in_use.clone());
         }
-        let format = stage.format;
+        let format = stage.encoded_format();
         let from_stream = || passthrough::profile_level(&key_frame?.data);
         let profile_level = stage.encoder.profile_level().or_else(from_stream);
         let Some(profile_level) = profile_level else {
