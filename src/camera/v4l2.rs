@@ -108,8 +108,10 @@ impl Camera for V4l2Camera {
 
     fn next_frame(&mut self, wait: Duration) -> Result<Option<Frame<'_>>, CameraError> {
         self.buffers.release().map_err(|error| self.failed(error))?;
+        let ready = self.buffers.wait(wait).map_err(|error| self.failed(error))?;
+        // After the wait, so that what a grabber gives without a signal, or of half of one, is not given out.
         self.look_at_cable()?;
-        if !self.buffers.wait(wait).map_err(|error| self.failed(error))? {
+        if !ready {
             return self.nothing();
         }
         let Some(filled) = self.take()? else { return self.nothing() };

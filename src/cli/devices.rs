@@ -1,6 +1,8 @@
 //! `pinhole devices`: the cameras and encoders of this machine, what they offer, and what pinhole would choose. Nothing
-//! is set, and no agent is asked. Not here: looking at them (`camera::v4l2`, `encode::m2m`).
+//! is set, and no agent is asked. Not here: looking at them (`camera::v4l2`, `encode::m2m`), but for the camera port
+//! (`csi`).
 
+mod csi;
 mod show;
 
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use crate::{
 pub(super) fn run(json: bool, out: &mut Stdout) -> Result<(), CommandError> {
     let devices = Devices {
         cameras: v4l2::survey(&config::default_wish()).into_iter().map(CameraRow::new).collect(),
+        csi: csi::list(),
         encoders: m2m::find(m2m::H264)
             .into_iter()
             .map(EncoderRow::board)
@@ -34,6 +37,8 @@ pub(super) fn run(json: bool, out: &mut Stdout) -> Result<(), CommandError> {
 #[derive(Debug, Serialize)]
 struct Devices {
     cameras: Vec<CameraRow>,
+    /// Cameras of a Raspberry Pi's camera port; `null` where no program for it is installed.
+    csi: Option<Vec<csi::Port>>,
     encoders: Vec<EncoderRow>,
 }
 

@@ -56,6 +56,7 @@ pub(super) fn find(name: &str) -> Result<PathBuf, CommandError> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
+    let name = name.strip_prefix("card:").map_or(name, str::trim);
     let node = PathBuf::from("/dev").join(name);
     if name.starts_with("video") && node.exists() {
         return Ok(node);

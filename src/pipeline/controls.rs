@@ -36,7 +36,11 @@ impl CameraControls {
     /// Before the camera is opened. What cannot be set is a warning: a picture with a wrong setting is better than none.
     pub(super) fn apply(&self, camera: &str) {
         let settings = self.lock().settings.clone();
-        let Some(node) = self.source.control_node().filter(|_| !settings.is_empty()) else { return };
+        // Looking for the camera is not for nothing.
+        if settings.is_empty() {
+            return;
+        }
+        let Some(node) = self.source.control_node() else { return };
         let untold = match ControlDevice::open(&node).and_then(|device| device.apply(&settings)) {
             Ok(unset) => unset.into_iter().map(|unset| unset.error.to_string()).collect(),
             // Opening it will say so.

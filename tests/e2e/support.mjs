@@ -94,11 +94,11 @@ class Child {
 
 // ---- the agent and a broker
 
-/** Starts the agent on its synthetic picture; `links` is how many links it must print. */
-export async function startAgent({ state, listen = '0.0.0.0:0', links = 1, args = [] }) {
+/** Starts the agent, on its synthetic picture where nothing else is said; `links` is how many links it must print. */
+export async function startAgent({ state, camera = 'synthetic', listen = '0.0.0.0:0', links = 1, args = [] }) {
   const command = process.env.PINHOLE_BIN;
   if (!command) throw new Error('PINHOLE_BIN must name the agent');
-  const agent = new Child(command, ['--camera', 'synthetic', '--listen', listen, '--state', state, ...args]);
+  const agent = new Child(command, ['--camera', camera, '--listen', listen, '--state', state, ...args]);
   agent.links = await agent.until(`${links} link(s): this test needs a network address besides loopback`, ({ out }) => {
     const found = [...out.matchAll(/^Watch: (http\S+#\S+)$/gm)].map(([, link]) => link);
     return found.length >= links && found;

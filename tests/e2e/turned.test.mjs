@@ -17,11 +17,11 @@ before(async () => {
 });
 after(endAll);
 
-async function startTurned(settings) {
+async function startTurned(settings, agent = { args: ['--size', `${CAMERA.width}x${CAMERA.height}`, '--fps', '10'] }) {
   const state = await tempFolder('state');
   const config = path.join(state, 'pinhole.toml');
   await writeFile(config, `[camera]\n${settings}\n`);
-  return startAgent({ state, links: 2, args: ['--config', config, '--size', `${CAMERA.width}x${CAMERA.height}`, '--fps', '10'] });
+  return startAgent({ ...agent, state, links: 2, args: ['--config', config, ...(agent.args ?? [])] });
 }
 
 /** Waits for a picture that holds the camera's barcode after such a turn, and gives the sizes shown and decoded. */
@@ -105,3 +105,16 @@ for (const [rotate, flip] of [[180, 'none'], [270, 'none'], [0, 'horizontal'], [
     await viewer.close();
   });
 }
+
+test('H.264 that a camera makes itself is turned by the browser', async () => {
+  const camera = `replay:${new URL('../fixtures/h264/bars-160x120-25fps.h264', import.meta.url).pathname}`;
+  const agent = await startTurned('rotate = 270', { camera });
+  const viewer = await browser.viewer(agent.links[0]);
+  await viewer.state('playing');
+  await viewer.decodes('160x120');
+  await viewer.page.waitForFunction(() => {
+    const { videoWidth, videoHeight } = document.querySelector('video');
+    return videoWidth === 120 && videoHeight === 160;
+  });
+  await viewer.close();
+});

@@ -127,7 +127,7 @@ impl Finder {
 
 /// Where the camera is that was named by its path; `None`: gone.
 fn by_path(path: &Path, known: Option<&mut Known>) -> Option<PathBuf> {
-    let Some(known) = known.filter(|_| !path.is_symlink()) else { return Some(path.to_path_buf()) };
+    let Some(known) = known.filter(|_| is_numbered(path)) else { return Some(path.to_path_buf()) };
     // Mostly it is where it was, and then there is no need to open all others.
     if devices::identify(path).as_ref() == Some(&known.identity) {
         return Some(known.found_at(path));
@@ -138,6 +138,13 @@ fn by_path(path: &Path, known: Option<&mut Known>) -> Option<PathBuf> {
         Place::Replaced => Some(known.replaced_by(path)),
         Place::Gone => None,
     }
+}
+
+/// Whether a path is a node by its number, which may become another's. A link says by itself who is meant, be it there or not.
+fn is_numbered(path: &Path) -> bool {
+    let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix("video"));
+    let digits = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    number.is_some_and(digits) && !path.is_symlink()
 }
 
 fn by_card(source: &str, card: &str, known: Option<&mut Known>) -> Result<Option<PathBuf>, CameraError> {
@@ -165,5 +172,28 @@ fn first(known: Option<&mut Known>) -> Option<PathBuf> {
         Place::Here => Some(known.found_at(&last)),
         Place::Moved(camera) => Some(known.found_at(&camera.path)),
         Place::Replaced | Place::Gone => Some(known.replaced_by(&first)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_nodes_by_their_number_may_be_others_later() {
+        for (path, numbered) in [
+            ("/dev/video0", true),
+            ("/dev/video12", true),
+            ("/dev/video", false),
+            ("/dev/v4l/by-path/platform-x-video-index0", false),
+            ("/dev/doorcam", false),
+        ] {
+            assert_eq!(is_numbered(Path::new(path)), numbered, "{path}");
+        }
+        let link = std::env::temp_dir().join(format!("video{}", std::process::id()));
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let numbered = is_numbered(&link);
+        std::fs::remove_file(&link).unwrap();
+        assert!(!numbered, "a link that looks like one");
     }
 }

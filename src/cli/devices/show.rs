@@ -1,6 +1,6 @@
 //! `pinhole devices` for a person. Pure. Not here: what there is.
 
-use super::{CameraRow, Devices, EncoderRow, FormatRow, SizeRow};
+use super::{CameraRow, Devices, EncoderRow, FormatRow, SizeRow, csi::Port};
 
 /// Columns of a line at most, where there is a place to break it.
 const WIDTH: usize = 100;
@@ -12,7 +12,12 @@ const INDENT: usize = 12;
 /// Cameras, then encoders.
 pub(super) fn text(devices: &Devices) -> String {
     let mut text = "Cameras\n".to_owned();
-    if devices.cameras.is_empty() {
+    let ports = devices.csi.as_deref().unwrap_or_default();
+    for Port { number, name } in ports {
+        let source = if *number == 0 { "csi".to_owned() } else { format!("csi:{number}") };
+        text += &format!("  {source}: {name}, by libcamera\n");
+    }
+    if devices.cameras.is_empty() && ports.is_empty() {
         text += "  no video device is there: plug a camera in, or use --camera synthetic\n";
     }
     for row in &devices.cameras {
@@ -219,12 +224,25 @@ Encoders
   /dev/video11: bcm2835-codec-encode, H264 from YU12, NV12, up to 1920x1920
   OpenH264: in software, H264 from YU12, on every board
 ";
-        assert_eq!(text(&Devices { cameras, encoders: vec![board, EncoderRow::openh264()] }), expected);
+        assert_eq!(
+            text(&Devices { cameras, csi: None, encoders: vec![board, EncoderRow::openh264()] }),
+            expected
+        );
+    }
+
+    #[test]
+    fn cameras_of_the_port_have_the_name_to_use() {
+        let port = |number, name: &str| Port { number, name: name.into() };
+        let csi = Some(vec![port(0, "imx219 [3280x2464]"), port(1, "ov5647 [2592x1944]")]);
+        let shown = text(&Devices { cameras: Vec::new(), csi, encoders: Vec::new() });
+        let expected =
+            "Cameras\n  csi: imx219 [3280x2464], by libcamera\n  csi:1: ov5647 [2592x1944], by libcamera\n";
+        assert!(shown.starts_with(expected), "{shown}");
     }
 
     #[test]
     fn without_a_camera_it_says_what_to_do() {
-        let shown = text(&Devices { cameras: Vec::new(), encoders: vec![EncoderRow::openh264()] });
+        let shown = text(&Devices { cameras: Vec::new(), csi: None, encoders: vec![EncoderRow::openh264()] });
         assert!(shown.contains("plug a camera in, or use --camera synthetic"), "{shown}");
         assert!(shown.contains("OpenH264"), "{shown}");
     }
