@@ -334,9 +334,8 @@ mod tests {
 
     #[test]
     fn frames_are_left_out_evenly() {
-        for step in 0..STEPS.len() {
+        for (step, Step { keep, of, .. }) in STEPS.into_iter().enumerate() {
             let mut governor = Governor { step, ..Governor::new(80.0) };
-            let Step { keep, of, .. } = STEPS[step];
             let kept: Vec<_> = (0..of * 10).map(|_| governor.keeps()).collect();
             for group in kept.chunks(of as usize) {
                 assert_eq!(group.iter().filter(|kept| **kept).count() as u32, keep, "{kept:?}");
