@@ -9,7 +9,7 @@ use super::{
     rtc::{RtcError, RtcEvent},
 };
 use crate::{
-    pipeline::CameraState,
+    pipeline::{CameraState, Notice},
     signal::message::{ByeReason, Candidate, ErrorCode, Offer, ToViewer},
 };
 
@@ -53,6 +53,8 @@ pub enum Input {
     CameraWas(CameraState),
     /// The camera's state has changed.
     Camera(CameraState),
+    /// What the viewer is to be told now beside the picture.
+    Notice(Option<Notice>),
     /// The camera gives no more frames, ever.
     CameraEnded,
     Answered(Result<String, RtcError>),
@@ -75,6 +77,8 @@ pub enum Output {
     },
     AddCandidate(Candidate),
     Reply(ToViewer),
+    /// Tell this, or that what was told holds no longer.
+    Notify(Option<Notice>),
     Play(Playing),
     RequestKeyFrame,
     Estimate {
@@ -127,6 +131,9 @@ pub struct Session {
     camera: CameraState,
     /// What the answer named.
     profile_level: Option<[u8; 3]>,
+    notice: Option<Notice>,
+    /// What the viewer knows of it.
+    told: Option<Notice>,
     early: Vec<Candidate>,
     candidates: u32,
 }
@@ -139,6 +146,8 @@ impl Session {
             timings,
             camera: CameraState::Idle,
             profile_level: None,
+            notice: None,
+            told: None,
             early: Vec::new(),
             candidates: 0,
         }
@@ -195,6 +204,10 @@ impl Session {
             Input::End(reason) => self.end(reason),
             Input::CameraWas(state) => self.camera_was(state),
             Input::Camera(state) => self.camera(state),
+            Input::Notice(notice) => {
+                self.notice = notice;
+                self.tell().into_iter().collect()
+            }
             Input::CameraEnded => self.end(ByeReason::Camera),
             Input::Answered(answer) => self.answered(now, answer),
             Input::Rtc(event) => self.rtc(now, event),
@@ -273,6 +286,16 @@ impl Session {
         }
     }
 
+    /// Once there is an answer, each change.
+    fn tell(&mut self) -> Option<Output> {
+        let answered = !matches!(self.state, State::Opening { .. } | State::Answering | State::Over);
+        if !answered || self.told == self.notice {
+            return None;
+        }
+        self.told = self.notice.clone();
+        Some(Output::Notify(self.told.clone()))
+    }
+
     fn has_another_profile(&self) -> bool {
         let CameraState::Streaming { profile_level, .. } = &self.camera else { return false };
         self.profile_level.is_some_and(|answered| !codec::plays(answered, *profile_level))
@@ -285,6 +308,7 @@ impl Session {
                 self.state = State::Connecting { until };
                 let mut outputs = vec![Output::Reply(ToViewer::Answer { sdp })];
                 outputs.extend(self.early.drain(..).map(Output::AddCandidate));
+                outputs.extend(self.tell());
                 outputs
             }
             (State::Answering, Err(error)) => self.fail(error_code(&error), error.to_string()),
@@ -357,6 +381,7 @@ mod tests {
     use crate::{
         camera::{FrameRate, PixelFormat, VideoFormat},
         clock,
+        pipeline::NoticeCode,
     };
 
     const CONSTRAINED_BASELINE: [u8; 3] = [0x42, 0xc0, 0x1f];
@@ -557,6 +582,23 @@ mod tests {
         assert_eq!(bench.put(Input::Camera(streaming([0x42, 0xc0, 0x28]))), []);
         assert_eq!(bench.put(Input::Camera(no_picture(CONSTRAINED_BASELINE))), []);
         assert_eq!(bench.session.phase(), Phase::Connected);
+    }
+
+    #[test]
+    fn a_viewer_is_told_what_holds_with_its_answer_and_then_each_change_once() {
+        let notice = |message: &str| Some(Notice { code: NoticeCode::Slowed, message: message.to_owned() });
+        let mut bench = Bench::new();
+        assert_eq!(bench.put(Input::Notice(notice("slower"))), []);
+        bench.put(Input::CameraWas(streaming(CONSTRAINED_BASELINE)));
+        let outputs = bench.put(Input::Answered(Ok("answer".into())));
+        assert_eq!(outputs[1..], [Output::Notify(notice("slower"))]);
+        assert_eq!(bench.put(Input::Notice(notice("slower"))), []);
+        assert_eq!(
+            bench.put(Input::Notice(notice("still slower"))),
+            [Output::Notify(notice("still slower"))]
+        );
+        assert_eq!(bench.put(Input::Notice(None)), [Output::Notify(None)]);
+        assert_eq!(bench.put(Input::Notice(None)), []);
     }
 
     #[test]

@@ -18,9 +18,9 @@ use super::{
 use crate::{
     clock,
     encode::FrameKind,
-    pipeline::{CameraHandle, Subscription},
+    pipeline::{self, CameraHandle, Subscription},
     signal::{
-        message::{ByeReason, Offer, ToDevice},
+        message::{ByeReason, Notice, NoticeCode, Offer, ToDevice, ToViewer},
         topic::SessionId,
     },
     tasks,
@@ -57,9 +57,10 @@ pub async fn run(context: Context, offer: Offer, mut commands: mpsc::Receiver<Co
     // Before anything else, so that the camera opens while the viewer connects.
     let watching = Watching::new(&context);
     let mut session = Session::new(clock::now(), context.timings, offer);
-    let mut camera_state = context.camera.state();
+    let (mut camera_state, mut notices) = (context.camera.state(), context.camera.notice());
     let was = camera_state.borrow_and_update().clone();
-    let outputs = session.handle(clock::now(), Input::CameraWas(was));
+    let mut outputs = session.handle(clock::now(), Input::Notice(notices.borrow_and_update().clone()));
+    outputs.extend(session.handle(clock::now(), Input::CameraWas(was)));
     let mut link = Link { context, watching, connection: None, events: None, player: None };
     link.carry_out(&mut session, outputs).await;
     while !session.is_over() {
@@ -78,6 +79,10 @@ pub async fn run(context: Context, offer: Offer, mut commands: mpsc::Receiver<Co
             },
             changed = camera_state.changed() => match changed {
                 Ok(()) => Input::Camera(camera_state.borrow_and_update().clone()),
+                Err(_) => Input::CameraEnded,
+            },
+            changed = notices.changed() => match changed {
+                Ok(()) => Input::Notice(notices.borrow_and_update().clone()),
                 Err(_) => Input::CameraEnded,
             },
             () = clock::sleep_until(deadline) => {
@@ -100,6 +105,18 @@ fn of_message(message: ToDevice) -> Input {
         // Answered before it comes here.
         ToDevice::Hello => Input::Candidate(None),
     }
+}
+
+fn to_viewer(camera: String, notice: Option<pipeline::Notice>) -> Notice {
+    let Some(pipeline::Notice { code, message }) = notice else {
+        return Notice { camera, code: NoticeCode::Ok, message: String::new() };
+    };
+    let code = match code {
+        pipeline::NoticeCode::Slate => NoticeCode::Slate,
+        pipeline::NoticeCode::Slowed => NoticeCode::Slowed,
+        pipeline::NoticeCode::Hot => NoticeCode::Hot,
+    };
+    Notice { camera, code, message }
 }
 
 async fn next_event(events: &mut Option<mpsc::Receiver<RtcEvent>>) -> RtcEvent {
@@ -177,6 +194,11 @@ impl Link {
                 }
             }
             Output::Reply(message) => self.context.out.reply(self.context.session, message),
+            Output::Notify(notice) => {
+                let camera = self.context.camera.settings().id.clone();
+                let message = ToViewer::Notice(to_viewer(camera, notice));
+                self.context.out.reply(self.context.session, message);
+            }
             Output::Finish(message) => self.context.out.finish(self.context.session, message),
             Output::Play(playing) => {
                 if let Some(player) = &self.player {

@@ -79,6 +79,32 @@ pub enum ToViewer {
     Candidate(Option<Candidate>),
     Bye { reason: ByeReason },
     Error { code: ErrorCode, message: String },
+    Notice(Notice),
+}
+
+/// Something about the picture of a session, while the session goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// The camera's id.
+    pub camera: String,
+    pub code: NoticeCode,
+    /// A sentence for people; empty with `ok`.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// What a notice is about. Each takes the place of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeCode {
+    /// The camera does not work; the picture is a slate that says why.
+    Slate,
+    /// Fewer or smaller pictures are sent, as the device cannot encode more.
+    Slowed,
+    /// The same, as the device is hot.
+    Hot,
+    /// What was said before holds no longer.
+    Ok,
 }
 
 /// What a viewer learns first.
@@ -231,6 +257,7 @@ impl ToViewer {
             "candidate" => read_candidate(body).map(Self::Candidate),
             "bye" => read(kind, body).map(|DeviceBye { reason }| Self::Bye { reason }),
             "error" => read(kind, body).map(|Refused { code, message }| Self::Error { code, message }),
+            "notice" => read(kind, body).map(Self::Notice),
             _ => Err(BodyError::UnknownKind(kind.to_owned())),
         }
     }
@@ -245,6 +272,7 @@ impl ToViewer {
             Self::Error { code, message } => {
                 ("error", write(&Refused { code: *code, message: message.clone() }))
             }
+            Self::Notice(notice) => ("notice", write(notice)),
         }
     }
 }

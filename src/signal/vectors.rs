@@ -96,6 +96,7 @@ fn to_viewer() -> Vec<(&'static str, String)> {
         ("welcome", welcome.to_string()),
         ("answer", json!({ "sdp": format!("v=0\r\n{FINGERPRINT}\r\n") }).to_string()),
         ("candidate", r#"{"candidate":null}"#.into()),
+        ("notice", r#"{"camera":"front","code":"slate","message":"the camera is unplugged"}"#.into()),
         ("error", r#"{"code":"no_camera","message":"the camera is unplugged"}"#.into()),
         ("bye", r#"{"reason":"shutdown"}"#.into()),
     ]

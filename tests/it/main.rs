@@ -4,6 +4,7 @@ mod broker;
 mod broker_attacks;
 mod broker_support;
 mod camera;
+mod cameras;
 mod cli;
 mod commands;
 mod corpora;

@@ -63,7 +63,7 @@ class App {
   }
 
   show() {
-    const { show, camera, link, detail } = this.state;
+    const { show, camera, link, detail, notice } = this.state;
     const from = link ?? camera;
     // The parts of a device with several cameras have names of their own; the first is what it shows unasked.
     const parts = camera?.cameras.length > 1 ? camera.cameras : [];
@@ -74,6 +74,7 @@ class App {
       host: from ? new URL(brokerUrl(from.b, this.window.location)).host : '',
       ownBroker: !from?.b,
       detail,
+      notice,
       known: Boolean(camera?.name),
       cameras: this.store.cameras,
       current: camera ? { d: camera.d, camera: part?.id ?? '' } : null,

@@ -119,7 +119,7 @@ export class Connection {
   }
 
   received({ type, body }) {
-    if (['welcome', 'answer', 'candidate', 'error', 'bye'].includes(type)) this.on.event({ type, body });
+    if (['welcome', 'answer', 'candidate', 'error', 'bye', 'notice'].includes(type)) this.on.event({ type, body });
   }
 
   // ---- pairing

@@ -43,7 +43,7 @@ test('skips what was lost, but never goes back', () => {
   const viewer = session();
   assert.equal(viewer.open(vectors.to_viewer[2].envelope).type, 'candidate');
   assert.equal(viewer.open(vectors.to_viewer[1].envelope), null);
-  assert.equal(viewer.open(vectors.to_viewer[3].envelope).type, 'error');
+  assert.equal(viewer.open(vectors.to_viewer[3].envelope).type, 'notice');
 });
 
 test('drops what must be dropped', () => {

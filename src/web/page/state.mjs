@@ -52,6 +52,8 @@ export function initial() {
     lastFrame: 0,
     /** When the first frame of this session came. */
     playingSince: null,
+    /** {code, message}: what the device says of the picture. */
+    notice: null,
   };
 }
 
@@ -249,12 +251,20 @@ class Machine {
       case 'idle':
         return this.stop(reason);
       case 'camera':
-        return this.fail('no-camera', {});
+        // Its picture needs another decoder than the one agreed upon.
+        return this.fail('reconnecting', { soon: true });
       case 'privacy':
         return this.fail('privacy', {});
       default:
         return this.fail('reconnecting', {});
     }
+  }
+
+  /** {body: {code, message}}: something about the picture of this session; `ok` when it holds no longer. */
+  on_notice({ body: { code, message = '' } }) {
+    const s = this.state;
+    if (s.peer === 'none' || s.peer === 'pairing') return;
+    s.notice = code === 'ok' ? null : { code, message };
   }
 
   /** {reason}: the browser refused the answer or could not make an offer. */
@@ -502,6 +512,7 @@ class Machine {
     const s = this.state;
     if (s.peer !== 'none') this.effect('close-peer', { bye });
     s.peer = 'none';
+    s.notice = null;
     this.cancel('pair', 'pair-again', 'answer', 'ice', 'restart');
   }
 

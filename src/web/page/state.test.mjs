@@ -422,6 +422,7 @@ test('any events in any order leave a state that has words, and never two sessio
     () => ['paired', { camera: CAMERA }], () => ['pair-forged'], () => ['welcome', { body: WELCOME }], () => ['answer', { body: { sdp: '' } }],
     () => ['candidate', { body: { candidate: null } }], () => ['error', { body: { code: ['busy', 'no_camera', 'internal', 'rate_limited'][random(4)] } }],
     () => ['bye', { body: { reason: ['shutdown', 'camera', 'idle', 'other'][random(4)] } }], () => ['media-connected'], () => ['media-disconnected'],
+    () => ['notice', { body: { code: ['slate', 'slowed', 'ok'][random(3)], message: 'so it is' } }],
     () => ['media-failed'], () => ['frames', { fresh: random(2) === 0 }], () => ['wake'], () => ['retry'], () => ['peer-failed', { reason: 'x' }],
   ];
   for (let story = 0; story < 300; story += 1) {
@@ -433,7 +434,7 @@ test('any events in any order leave a state that has words, and never two sessio
       const [type, data] = due ? ['timer', { name: due[0] }] : events[random(events.length)]();
       // A broker comes up only after it was called.
       if (type === 'broker-up' && page.state.broker !== 'connecting') continue;
-      if (['status', 'paired', 'pair-forged', 'welcome', 'answer', 'error', 'bye'].includes(type) && page.state.broker !== 'up') continue;
+      if (['status', 'paired', 'pair-forged', 'welcome', 'answer', 'error', 'bye', 'notice'].includes(type) && page.state.broker !== 'up') continue;
       if (due) page.timers.delete(due[0]);
       for (const effect of page.tell(type, data)) {
         if (effect === 'open-session' || effect === 'pair') {
@@ -445,4 +446,28 @@ test('any events in any order leave a state that has words, and never two sessio
       assert.equal(open, page.state.peer !== 'none');
     }
   }
+});
+
+test('a notice is kept until the device takes it back or the session ends', () => {
+  const page = Page.playing();
+  const slate = { code: 'slate', message: 'it was unplugged' };
+  page.tell('notice', { body: { camera: 'main', ...slate } });
+  assert.deepEqual(page.state.notice, slate);
+  page.frames(10_000, true);
+  assert.deepEqual([page.show, page.state.notice], ['playing', slate]);
+  page.tell('notice', { body: { camera: 'main', code: 'ok' } });
+  assert.equal(page.state.notice, null);
+  page.tell('notice', { body: { camera: 'main', ...slate } });
+  page.tell('bye', { body: { reason: 'shutdown' } });
+  assert.equal(page.state.notice, null);
+  page.tell('notice', { body: { camera: 'main', ...slate } });
+  assert.equal(page.state.notice, null, 'there is no session that it could be about');
+});
+
+test('a picture that needs another decoder is asked for again at once', () => {
+  const page = Page.playing();
+  page.frames(20_000, true);
+  const effects = page.tell('bye', { body: { reason: 'camera' } });
+  assert.ok(effects.includes('close-peer') && effects.includes('open-session'), effects);
+  assert.equal(page.show, 'reconnecting');
 });

@@ -1,6 +1,6 @@
 // The DOM. It shows what it is told and reports what the person does. Not here: what follows from it (app.mjs).
 
-import { words } from './words.mjs';
+import { noticeWords, words } from './words.mjs';
 
 /** The overlay leaves after this long without a sign of the person. */
 const UNUSED_MS = 3_000;
@@ -23,7 +23,7 @@ export class View {
 
   // ---- shown
 
-  /** `about` is {name, host, ownBroker, detail, known, cameras, current: {d, camera}}. */
+  /** `about` is {name, host, ownBroker, detail, notice, known, cameras, current: {d, camera}}. */
   show(state, about) {
     this.about = about;
     const said = words(state, about);
@@ -43,9 +43,15 @@ export class View {
     this.el('other').hidden = said.busy || state === 'loading' || others.length === 0;
     this.text('note', `${said.title}. ${said.text}`);
     this.el('note').hidden = !picture || state === 'playing';
+    const notice = picture && state === 'playing' ? about.notice : null;
+    const line = notice ? noticeWords(notice) : '';
+    this.text('notice', line);
+    this.el('notice').hidden = !notice;
+    if (notice) this.root.dataset.notice = notice.code;
+    else delete this.root.dataset.notice;
     this.text('name-text', about.known ? about.name : 'pinhole');
     this.document.title = about.known ? `${about.name} – pinhole` : 'pinhole';
-    this.announce(state === 'playing' ? `${about.name}: live` : `${said.title}. ${said.text}`);
+    this.announce(state === 'playing' ? `${about.name}: ${line || 'live'}` : `${said.title}. ${said.text}`);
     this.list();
     this.used();
   }

@@ -120,6 +120,19 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
   }
 }
 
+/** One line for what the device says of the picture while it is shown. The slate has its reason in the picture itself. */
+export function noticeWords({ code, message }) {
+  switch (code) {
+    case 'slate':
+      return 'Waiting for the camera.';
+    case 'slowed':
+    case 'hot':
+      return `Slowed down: ${sentence(message)}`;
+    default:
+      return sentence(start(message));
+  }
+}
+
 /** Every state there are words for. */
 export const STATES = [
   'loading', 'connecting', 'finding', 'pairing', 'asking', 'starting', 'playing', 'frozen', 'reconnecting', 'no-link', 'bad-link', 'newer-link', 'pair-refused',

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readFile } from 'node:fs/promises';
-import { STATES, words } from './words.mjs';
+import { STATES, noticeWords, words } from './words.mjs';
 
 const ABOUT = { name: 'the camera', host: '192.0.2.7:8080', ownBroker: true, detail: 'no such device' };
 
@@ -18,6 +18,12 @@ for (const show of STATES.filter((state) => state !== 'loading')) {
 
 test('the device says why in its own words', () => {
   assert.match(words('no-camera', ABOUT).text, /It says: no such device\. /);
+});
+
+test('a notice is one line, also one that is not known', () => {
+  assert.equal(noticeWords({ code: 'slate', message: 'camera /dev/video0 was disconnected' }), 'Waiting for the camera.');
+  assert.equal(noticeWords({ code: 'hot', message: 'the device is hot' }), 'Slowed down: the device is hot.');
+  assert.equal(noticeWords({ code: 'later', message: 'something new' }), 'Something new.');
 });
 
 test('every state that the machine can show has words', async () => {
