@@ -197,6 +197,7 @@ fn start_cameras(
             bitrate: camera.bitrate,
             encoder: camera.encoder,
             hot: camera.hot,
+            orientation: camera.orientation,
         };
         let (handle, pipeline) =
             pipeline::start(settings, source).context("cannot start the camera's thread")?;

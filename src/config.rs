@@ -14,7 +14,11 @@ use std::{
 
 use crate::signal::mqtt::Secret;
 use crate::{
-    camera::{self, Accept, FrameRate, SizeWish, Spec, Wish, controls::Setting},
+    camera::{
+        self, Accept, FrameRate, SizeWish, Spec, Wish,
+        controls::Setting,
+        orientation::{Flip, Orientation, Rotation},
+    },
     cli::RunArgs,
     encode::{Bitrate, choice::Choice},
     signal::message::IceServer,
@@ -63,6 +67,8 @@ pub struct CameraConfig {
     pub encoder: Choice,
     /// °C; see [`crate::pipeline::CameraSettings::hot`].
     pub hot: Option<f32>,
+    /// What makes its pictures upright.
+    pub orientation: Orientation,
     /// Set at each opening.
     pub controls: Vec<Setting>,
 }
@@ -360,6 +366,10 @@ fn cameras(
             bitrate,
             encoder,
             hot,
+            orientation: Orientation::new(
+                raw.rotate.map_or(Rotation::None, |rotate| rotate.0),
+                raw.flip.map_or(Flip::None, |flip| flip.0),
+            ),
             controls: raw
                 .controls
                 .into_iter()

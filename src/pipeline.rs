@@ -16,6 +16,7 @@ mod stage;
 mod tests;
 mod thermal;
 mod throttle;
+mod turning;
 mod worker;
 
 use std::{
@@ -29,7 +30,10 @@ use tokio::sync::watch;
 
 pub use crate::hub::Received;
 use crate::{
-    camera::{CameraSource, VideoFormat, Wish},
+    camera::{
+        CameraSource, VideoFormat, Wish,
+        orientation::{Orientation, Rotation},
+    },
     clock,
     encode::{
         Bitrate, EncodeError, EncodedFrame, Output,
@@ -62,6 +66,8 @@ pub struct CameraSettings {
     /// How hot the board may become, in °C, before pictures that the processor encodes are slowed down; also when it
     /// does not keep up. `None`: never slowed down.
     pub hot: Option<f32>,
+    /// What makes its pictures upright.
+    pub orientation: Orientation,
 }
 
 /// What a camera is doing.
@@ -255,10 +261,11 @@ impl Shared {
         control: &mut Control,
         origin: Origin,
         made: Output,
+        rotation: Rotation,
         now: Instant,
     ) -> Option<(EncodedFrame, bool)> {
         let Slot { number, captured, first } = control.air.admit(origin, made.kind, made.captured, now)?;
-        let frame = EncodedFrame { data: made.data, kind: made.kind, number, captured };
+        let frame = EncodedFrame { data: made.data, kind: made.kind, number, captured, rotation };
         control.published(origin, &frame, now);
         if first && origin == Origin::Slate {
             control.slate_began();
@@ -304,7 +311,7 @@ impl CameraHandle {
         let cursor = self.shared.hub.cursor();
         self.shared.control().viewer_came();
         self.shared.changed.notify_all();
-        Subscription { handle: self.clone(), cursor }
+        Subscription { handle: self.clone(), cursor, turning: Turns::Itself }
     }
 
     /// Asks for a key frame, for a viewer that cannot decode without. Requests are merged, and the key frames made for
@@ -355,9 +362,25 @@ impl CameraHandle {
 pub struct Subscription {
     handle: CameraHandle,
     cursor: Cursor,
+    turning: Turns,
+}
+
+/// Whether a viewer turns pictures as [`EncodedFrame::rotation`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turns {
+    Itself,
+    Not,
 }
 
 impl Subscription {
+    /// This viewer does not turn pictures as [`EncodedFrame::rotation`] says: while it is there, it is done here.
+    pub fn does_not_turn(&mut self) {
+        if self.turning == Turns::Itself {
+            self.turning = Turns::Not;
+            self.handle.shared.control().rigid_viewers += 1;
+        }
+    }
+
     /// The next frame. The first is a key frame, and so is the first after a loss (`Received::lost`); where one is
     /// needed it is asked for here. `None`: the pipeline has stopped. May be dropped while it waits.
     pub async fn next(&mut self) -> Option<Received> {
@@ -374,7 +397,10 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
         let now = shared.now();
-        shared.control().viewer_left(now);
+        let mut control = shared.control();
+        control.rigid_viewers -= u64::from(self.turning == Turns::Not);
+        control.viewer_left(now);
+        drop(control);
         shared.changed.notify_all();
     }
 }

@@ -8,6 +8,7 @@ mod finder;
 mod offers;
 mod opening;
 mod survey;
+mod turning;
 
 use std::{
     io,
@@ -17,7 +18,10 @@ use std::{
 
 use v4l::{Control, Device, control::Value, v4l_sys};
 
-use super::{Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish};
+use super::{
+    Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish, devices,
+    orientation::Orientation,
+};
 use crate::{
     clock,
     encode::{Encoded, FrameKind},
@@ -55,6 +59,11 @@ impl V4l2Source {
     /// The device whose card has this name, in capitals or not.
     pub fn card(name: impl Into<String>) -> Self {
         Self { finder: Finder::new(Named::Card(name.into())) }
+    }
+
+    /// The first camera there is, and whenever that one is not there, again the first there is. `None`: there is none.
+    pub fn first() -> Option<Self> {
+        Some(Self { finder: Finder::first(devices::present())? })
     }
 }
 
@@ -122,6 +131,10 @@ impl Camera for V4l2Camera {
             None => (self.buffers.bytes(), self.buffers.dmabuf()),
         };
         Ok(Some(Frame { data, captured, dmabuf, skipped }))
+    }
+
+    fn turn(&mut self, wanted: Orientation) -> Orientation {
+        turning::turn(&self.device, &self.name, wanted)
     }
 
     fn request_key_frame(&mut self) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{
     ConfigError,
-    values::{BitrateValue, ControlValue, Size, nearest},
+    values::{BitrateValue, ControlValue, FlipValue, RotateValue, Size, nearest},
 };
 use crate::{camera::csi::CsiOptions, encode::choice::Choice};
 
@@ -38,6 +38,8 @@ pub struct RawCamera {
     pub bitrate: Option<BitrateValue>,
     #[serde(deserialize_with = "encoder")]
     pub encoder: Option<Choice>,
+    pub rotate: Option<RotateValue>,
+    pub flip: Option<FlipValue>,
     pub controls: BTreeMap<String, ControlValue>,
     pub csi: Option<CsiOptions>,
 }

@@ -143,6 +143,9 @@ fn malformed_values_name_the_line_and_what_would_fit() {
         ("[camera]\nsize = \"641x360\"", 2, "even"),
         ("[camera]\nbitrate = \"fast\"", 2, "1500k"),
         ("[camera]\nbitrate = 12", 2, "100k to 50M"),
+        ("[camera]\nrotate = 45", 2, "0, 90, 180 or 270"),
+        ("[camera]\nrotate = -90", 2, "0, 90, 180 or 270"),
+        ("[camera]\nflip = \"sideways\"", 2, "horizontal, vertical or both"),
         ("name = ", 1, ""),
         ("[camera", 1, ""),
     ] {
@@ -150,6 +153,17 @@ fn malformed_values_name_the_line_and_what_would_fit() {
         assert!(message.starts_with(&format!("pinhole.toml, line {line}: ")), "{message}");
         assert!(message.contains(words), "{message}");
     }
+}
+
+#[test]
+fn a_rotation_comes_before_a_flip() {
+    let orientation = |text: &str| load(text).expect("good").cameras[0].orientation;
+    assert_eq!(orientation(""), Orientation::UPRIGHT);
+    assert_eq!(orientation("[camera]\nrotate = 180\nflip = \"both\""), Orientation::UPRIGHT);
+    assert_eq!(
+        orientation("[camera]\nrotate = 90\nflip = \"horizontal\""),
+        Orientation::new(Rotation::Quarter, Flip::Horizontal)
+    );
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::encode::Bitrate;
+use crate::{
+    camera::orientation::{Flip, Rotation},
+    encode::Bitrate,
+};
 
 /// A picture's size in pixels, written `1280x720`; both even.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,40 @@ impl<'de> Deserialize<'de> for BitrateValue {
             Written::Text(text) => text.parse(),
         }
         .map_err(de::Error::custom)
+    }
+}
+
+/// By how much a picture is turned clockwise: 0, 90, 180 or 270 degrees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotateValue(pub Rotation);
+
+impl<'de> Deserialize<'de> for RotateValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let degrees = i64::deserialize(deserializer)?;
+        let rotation = u32::try_from(degrees).ok().and_then(Rotation::from_degrees);
+        rotation.map(Self).ok_or_else(|| {
+            de::Error::custom(format!("{degrees} does not fit: give 0, 90, 180 or 270, clockwise"))
+        })
+    }
+}
+
+/// What changes places in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlipValue(pub Flip);
+
+impl<'de> Deserialize<'de> for FlipValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match String::deserialize(deserializer)?.as_str() {
+            "none" => Flip::None,
+            "horizontal" => Flip::Horizontal,
+            "vertical" => Flip::Vertical,
+            "both" => Flip::Both,
+            other => {
+                return Err(de::Error::custom(format!(
+                    "`{other}` does not fit: give none, horizontal, vertical or both"
+                )));
+            }
+        }))
     }
 }
 

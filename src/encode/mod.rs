@@ -12,6 +12,7 @@ pub mod openh264;
 pub mod orient;
 pub mod passthrough;
 pub mod planes;
+pub mod prepare;
 pub mod scaled;
 
 mod range;
@@ -23,7 +24,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::camera::{Frame, PixelFormat};
+use crate::camera::{Frame, PixelFormat, orientation::Rotation};
 
 /// One access unit as it goes to every viewer; a clone shares the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct EncodedFrame {
     pub number: u64,
     /// When the picture was taken.
     pub captured: Instant,
+    /// How far it must be turned to be upright, for viewers who can (3GPP TS 26.114, section 7.4.5).
+    pub rotation: Rotation,
 }
 
 /// Whether decoding can start at a frame.

@@ -109,10 +109,16 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{clock, encode::FrameKind, tasks};
+    use crate::{camera::orientation::Rotation, clock, encode::FrameKind, tasks};
 
     fn frame(number: u64, kind: FrameKind) -> EncodedFrame {
-        EncodedFrame { data: Bytes::from_static(b"x"), kind, number, captured: clock::now() }
+        EncodedFrame {
+            data: Bytes::from_static(b"x"),
+            kind,
+            number,
+            captured: clock::now(),
+            rotation: Rotation::None,
+        }
     }
 
     async fn number(cursor: &mut Cursor) -> Option<u64> {

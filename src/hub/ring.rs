@@ -164,7 +164,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::clock;
+    use crate::{camera::orientation::Rotation, clock};
 
     /// A camera's worth of frames at 30 a second.
     struct Source {
@@ -182,7 +182,13 @@ mod tests {
         fn publish(&mut self, kind: FrameKind, length: usize) {
             static ZEROS: [u8; MAX_BYTES + 1] = [0; MAX_BYTES + 1];
             let data = Bytes::from_static(&ZEROS[..length]);
-            self.ring.push(EncodedFrame { data, kind, number: self.number, captured: self.at });
+            self.ring.push(EncodedFrame {
+                data,
+                kind,
+                number: self.number,
+                captured: self.at,
+                rotation: Rotation::None,
+            });
             self.number += 1;
             self.at += self.interval;
         }

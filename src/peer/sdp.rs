@@ -12,6 +12,9 @@ const MAX_SECTIONS: usize = 32;
 /// Candidates taken from one offer; each makes the ICE agent send checks.
 const MAX_CANDIDATES: usize = 32;
 
+/// The header extension that says how a picture must be turned.
+pub const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
+
 /// What is wrong with an offer. Goes to the viewer, and says nothing about us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SdpError {
@@ -74,6 +77,18 @@ impl Offer {
         self.sections[self.video].attribute("mid").unwrap_or_default()
     }
 
+    /// The id of the video-orientation header extension (RFC 8285, section 5), if the viewer takes it.
+    pub fn orientation_id(&self) -> Option<u8> {
+        self.sections[self.video].attributes("extmap").find_map(|value| {
+            let (id, uri) = value.split_once(' ')?;
+            let (id, direction) = id.split_once('/').unwrap_or((id, "sendrecv"));
+            let named = uri.split(' ').next() == Some(VIDEO_ORIENTATION);
+            let taken = matches!(direction, "sendrecv" | "recvonly");
+            // The one-byte form has room for these.
+            id.parse().ok().filter(|id| named && taken && (1..=14).contains(id))
+        })
+    }
+
     /// The video section's place among all.
     pub fn index(&self) -> u16 {
         self.video as u16
@@ -105,6 +120,9 @@ impl Offer {
         line_to(&mut sdp, format_args!("a=fingerprint:sha-256 {}", self.fingerprint));
         for line in ["a=recvonly", "a=rtcp-mux", "a=rtcp-rsize"] {
             line_to(&mut sdp, format_args!("{line}"));
+        }
+        if let Some(id) = self.orientation_id() {
+            line_to(&mut sdp, format_args!("a=extmap:{id} {VIDEO_ORIENTATION}"));
         }
         line_to(&mut sdp, format_args!("a=rtpmap:{payload_type} H264/90000"));
         line_to(&mut sdp, format_args!("a=fmtp:{payload_type} {}", format.parameters));
@@ -484,6 +502,32 @@ mod tests {
         assert_eq!((main.payload_type, main.rtx), (115, None));
         assert_eq!(main.packetization, Packetization::SingleNal);
         assert_eq!(main.parameters, "packetization-mode=0;profile-level-id=4d001f");
+    }
+
+    #[test]
+    fn video_orientation_is_taken_where_the_viewer_takes_it() {
+        let with = |line: &str| {
+            let video = format!("{}{line}\r\n", video("recvonly"));
+            Offer::parse(&offer(&[video])).unwrap()
+        };
+        for (line, id) in [
+            ("a=extmap:13 urn:3gpp:video-orientation", Some(13)),
+            ("a=extmap:4/recvonly urn:3gpp:video-orientation", Some(4)),
+            ("a=extmap:4/sendonly urn:3gpp:video-orientation", None),
+            ("a=extmap:4/inactive urn:3gpp:video-orientation", None),
+            ("a=extmap:15 urn:3gpp:video-orientation", None),
+            ("a=extmap:0 urn:3gpp:video-orientation", None),
+            ("a=extmap:x urn:3gpp:video-orientation", None),
+            ("a=extmap:4 urn:3gpp:video-orientation:6", None),
+            ("a=mid:1", None),
+        ] {
+            let offer = with(line);
+            assert_eq!(offer.orientation_id(), id, "{line}");
+            let narrowed = offer.narrowed(&offer.formats()[0]);
+            let passed = id.map(|id| format!("a=extmap:{id} urn:3gpp:video-orientation\r\n"));
+            assert_eq!(narrowed.contains("extmap"), passed.is_some(), "{line}");
+            assert!(passed.is_none_or(|passed| narrowed.contains(&passed)), "{narrowed}");
+        }
     }
 
     #[test]

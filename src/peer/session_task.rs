@@ -219,7 +219,10 @@ impl Link {
         let Answered { connection, writer, sdp, events } = answered;
         self.connection = Some(connection);
         self.events = Some(events);
-        if let Some(subscription) = self.watching.subscription.take() {
+        if let Some(mut subscription) = self.watching.subscription.take() {
+            if !writer.viewer_turns() {
+                subscription.does_not_turn();
+            }
             let (playing, is_playing) = watch::channel(Playing::Paused);
             let task = tasks::spawn("viewer", play(subscription, writer, is_playing));
             self.player = Some(Player { playing, task: AbortOnDropHandle::new(task) });

@@ -31,6 +31,8 @@ pub(super) struct Control {
     /// By when the thread must have taken its next step; `None` while it waits for viewers, or to try again.
     pub(super) step_due: Option<Instant>,
     viewers: u64,
+    /// Those among them who do not turn pictures as a header extension says.
+    pub(super) rigid_viewers: u64,
     /// When the last viewer left.
     left: Option<Instant>,
     linger: Duration,
@@ -50,6 +52,7 @@ impl Control {
             encoder: None,
             step_due: None,
             viewers: 0,
+            rigid_viewers: 0,
             left: None,
             linger,
         }

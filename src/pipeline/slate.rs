@@ -14,8 +14,7 @@ use super::{
     air::{Due, Origin, Stream},
 };
 use crate::{
-    camera::Frame,
-    camera::{FrameRate, PixelFormat, VideoFormat, Wish},
+    camera::{Frame, FrameRate, PixelFormat, VideoFormat, Wish, orientation::Rotation},
     clock,
     encode::{
         Bitrate, EncodeError, Encoder, Output, Request,
@@ -140,7 +139,8 @@ impl Slate {
         if control.stopping || control.ended {
             return;
         }
-        let Some((frame, first)) = shared.admit(&mut control, Origin::Slate, made, now) else {
+        let Some((frame, first)) = shared.admit(&mut control, Origin::Slate, made, Rotation::None, now)
+        else {
             // The camera came back meanwhile.
             return;
         };

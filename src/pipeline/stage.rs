@@ -5,12 +5,18 @@
 
 use std::sync::Arc;
 
-use super::{MakeEncoder, governor::Step};
+use super::{
+    MakeEncoder,
+    governor::Step,
+    turning::{self, Lack, Plan},
+};
 use crate::{
-    camera::{FrameRate, PixelFormat, VideoFormat},
+    camera::{FrameRate, PixelFormat, VideoFormat, orientation::Orientation},
     encode::{
         Bitrate, EncodeError, Encoder, Output,
         choice::{self, Choice, InUse, Kind, Made},
+        passthrough::Passthrough,
+        prepare::{self, Treatment},
         scaled::Halved,
     },
 };
@@ -35,6 +41,10 @@ pub(super) struct Stage {
     pub(super) format: VideoFormat,
     /// How much of it is encoded, where the processor does that.
     step: Step,
+    /// What the camera leaves to be turned.
+    left: Orientation,
+    pub(super) plan: Plan,
+    rigid_viewers: u64,
     /// The configured rate, for which the encoder's level is chosen.
     ceiling: Bitrate,
     bitrate: Bitrate,
@@ -55,8 +65,14 @@ impl Stage {
         format: VideoFormat,
         ceiling: Bitrate,
         step: Step,
+        left: Orientation,
+        rigid_viewers: u64,
     ) -> Result<Self, EncodeError> {
-        let (encoder, in_use) = make(make_encoder.as_ref(), choice, (format, step), ceiling, None)?;
+        let plan = turning::plan(left, format.pixel, rigid_viewers);
+        plan.complain(left);
+        let treatment = Treatment { orientation: plan.convert };
+        let made = make(make_encoder.as_ref(), choice, (format, step), &treatment, ceiling, None);
+        let (encoder, in_use) = made?;
         Ok(Self {
             make_encoder,
             choice,
@@ -64,6 +80,9 @@ impl Stage {
             in_use,
             format,
             step,
+            left,
+            plan,
+            rigid_viewers,
             ceiling,
             bitrate: ceiling,
             failures: 0,
@@ -83,15 +102,38 @@ impl Stage {
         self.in_use.kind == Kind::OpenH264
     }
 
-    /// What is encoded of what the camera delivers.
+    /// What is encoded: the camera's format, turned, or a part of it.
     pub(super) fn encoded_format(&self) -> VideoFormat {
-        if self.in_software() { reduced(&self.format, self.step) } else { self.format }
+        let turned = self.treatment().applied_to(self.format);
+        if self.in_software() { reduced(&turned, self.step) } else { turned }
     }
 
     /// More or less of it, by a new encoder.
     pub(super) fn set_step(&mut self, step: Step) -> Result<(), EncodeError> {
         self.step = step;
         self.rebuild()
+    }
+
+    fn treatment(&self) -> Treatment {
+        Treatment { orientation: self.plan.convert }
+    }
+
+    /// Turns the picture in the way that suits so many viewers who do not do it themselves. `true`: there is another
+    /// encoder, for pictures of another format.
+    pub(super) fn turn_for(&mut self, rigid_viewers: u64) -> Result<bool, EncodeError> {
+        self.rigid_viewers = rigid_viewers;
+        let plan = turning::plan(self.left, self.format.pixel, rigid_viewers);
+        if plan == self.plan {
+            return Ok(false);
+        }
+        plan.complain(self.left);
+        let converted = plan.convert != self.plan.convert;
+        self.plan = plan;
+        if converted {
+            tracing::debug!(convert = %plan.convert, viewers = ?plan.show, "the picture is turned in another way");
+            self.rebuild()?;
+        }
+        Ok(converted)
     }
 
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
@@ -117,6 +159,7 @@ impl Stage {
         tracing::info!(from = %Described(self.format), to = %Described(format), "the camera's format changed");
         let handed_on = self.hands_on() && format.pixel == PixelFormat::H264;
         self.format = format;
+        self.plan = turning::plan(self.left, format.pixel, self.rigid_viewers);
         if handed_on {
             return result;
         }
@@ -145,10 +188,13 @@ impl Stage {
     }
 
     fn rebuild(&mut self) -> Result<(), EncodeError> {
+        // The old one goes first: a board may have room for one only.
+        self.encoder = Box::new(Passthrough::new());
         let made = make(
             self.make_encoder.as_ref(),
             self.choice,
             (self.format, self.step),
+            &self.treatment(),
             self.ceiling,
             self.given_up.as_ref(),
         );
@@ -163,6 +209,7 @@ fn make(
     make_encoder: &MakeEncoder,
     choice: Choice,
     (format, step): (VideoFormat, Step),
+    treatment: &Treatment,
     bitrate: Bitrate,
     given_up: Option<&EncodeError>,
 ) -> Result<(Box<dyn Encoder>, InUse), EncodeError> {
@@ -171,15 +218,38 @@ fn make(
         if kind == Kind::M2m && given_up.is_some() {
             continue;
         }
-        match make_for(make_encoder, kind, (format, step), bitrate) {
-            Ok(Made { encoder, name }) => {
+        let mut known_by = String::new();
+        let made = prepare::encoder(format, treatment, |format| {
+            let Made { encoder, name } = make_for(make_encoder, kind, (format, step), bitrate)?;
+            known_by = name;
+            Ok(encoder)
+        });
+        match made {
+            Ok(encoder) => {
                 let why = choice::why(choice, kind, given_up.or(refusal.as_ref()));
-                return Ok((encoder, InUse { kind, name, why }));
+                return Ok((encoder, InUse { kind, name: known_by, why }));
             }
             Err(error) => refusal = Some(error),
         }
     }
     Err(refusal.unwrap_or(EncodeError::NoHardware))
+}
+
+impl Plan {
+    /// Says what is shown wrongly.
+    fn complain(&self, left: Orientation) {
+        match self.lacks {
+            Lack::Nothing => {}
+            Lack::Turn => tracing::warn!(
+                "a viewer's browser does not turn pictures, and the camera's own H.264 cannot be turned here: this \
+                 viewer sees it unturned; have the camera give another format to mend that"
+            ),
+            Lack::Mirror => tracing::warn!(
+                "the camera gives H.264, which cannot be {left} here: the picture is not mirrored; have the camera \
+                 give another format, or leave `flip` out"
+            ),
+        }
+    }
 }
 
 /// An encoder for all or a part of what the camera delivers.

@@ -3,6 +3,7 @@
 mod encoders;
 mod load;
 mod slate;
+mod turning;
 
 use std::{
     collections::VecDeque,
@@ -42,6 +43,8 @@ enum Step {
 struct Script {
     steps: Mutex<mpsc::Receiver<Step>>,
     format: VideoFormat,
+    /// What the camera does of turning its pictures.
+    turns: Orientation,
     /// The next attempts to open are refused.
     refusals: AtomicUsize,
     /// The next attempt to open blocks until the test has dropped its end.
@@ -116,6 +119,10 @@ impl Camera for Scripted {
         Ok(Some(Frame { data: &self.data, captured: self.script.now(), dmabuf: None, skipped }))
     }
 
+    fn turn(&mut self, _wanted: Orientation) -> Orientation {
+        self.script.turns
+    }
+
     fn request_key_frame(&mut self) {
         self.script.key_requests.fetch_add(1, SeqCst);
     }
@@ -146,10 +153,27 @@ impl Rig {
     }
 
     fn with_choice(format: VideoFormat, encoder: Choice, make_encoder: Arc<MakeEncoder>) -> Self {
+        Self::build(format, encoder, make_encoder, Orientation::UPRIGHT, Orientation::UPRIGHT)
+    }
+
+    /// A camera that is to be turned, and what it does of that itself.
+    fn turned(format: VideoFormat, wanted: Orientation, by_camera: Orientation) -> Self {
+        let make_encoder = on_a_board_without_encoder(choice::make);
+        Self::build(format, Choice::Auto, make_encoder, wanted, by_camera)
+    }
+
+    fn build(
+        format: VideoFormat,
+        encoder: Choice,
+        make_encoder: Arc<MakeEncoder>,
+        orientation: Orientation,
+        turns: Orientation,
+    ) -> Self {
         let (steps, receiver) = mpsc::channel();
         let script = Arc::new(Script {
             steps: Mutex::new(receiver),
             format,
+            turns,
             refusals: AtomicUsize::new(0),
             blocks: Mutex::new(None),
             open: AtomicBool::new(false),
@@ -186,6 +210,7 @@ impl Rig {
             encoder,
             // By load alone: how hot the machine of the tests is shall not matter.
             hot: Some(1000.0),
+            orientation,
         };
         let (handle, pipeline) = start_with(settings, parts).unwrap();
         let state = handle.state();
@@ -633,6 +658,7 @@ async fn synthetic_camera_runs_through_the_real_parts() {
         bitrate: Bitrate(300_000),
         encoder: Choice::OpenH264,
         hot: None,
+        orientation: Orientation::UPRIGHT,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewers = [handle.subscribe(), handle.subscribe()];
@@ -666,6 +692,7 @@ async fn measure_ten_seconds() {
         bitrate: Bitrate(1_500_000),
         encoder: Choice::OpenH264,
         hot: None,
+        orientation: Orientation::UPRIGHT,
     };
     let (handle, pipeline) = start(settings, crate::camera::synthetic::source()).unwrap();
     let mut viewer = handle.subscribe();

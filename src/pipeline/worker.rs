@@ -156,11 +156,7 @@ impl Worker {
     /// Frames from an open camera to the hub, until nobody watches or it fails with a reason.
     fn stream(&mut self, camera: &mut dyn Camera) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
-        let settings = &shared.settings;
-        let make_encoder = Arc::clone(&self.make_encoder);
-        let step = self.throttle.step();
-        let stage = Stage::new(make_encoder, settings.encoder, camera.format(), settings.bitrate, step);
-        let mut stage = stage.map_err(|error| error.to_string())?;
+        let mut stage = self.stage(camera).map_err(|error| error.to_string())?;
         {
             let mut control = shared.control();
             control.air.opened(stage.encoded_format().rate.interval());
@@ -176,6 +172,10 @@ impl Worker {
                 continue;
             };
             silence.broken(now);
+            let rigid_viewers = shared.control().rigid_viewers;
+            if stage.turn_for(rigid_viewers).map_err(|error| error.to_string())? {
+                self.announce(&mut shared.control(), &stage, None);
+            }
             let skipped = frame.skipped;
             let (request, result) = if stage.in_software() && !self.throttle.keeps() {
                 shared.control().left_out(skipped);
@@ -237,6 +237,20 @@ impl Worker {
         control.keeps_open(now)
     }
 
+    /// The encoder for an open camera, which turns its pictures by itself as far as it can.
+    fn stage(&self, camera: &mut dyn Camera) -> Result<Stage, EncodeError> {
+        let settings = &self.shared.settings;
+        let turned = camera.turn(settings.orientation);
+        let left = settings.orientation.after(turned);
+        if settings.orientation != turned {
+            tracing::info!(camera = %settings.id, by_camera = %turned, left = %left, "the picture is to be turned");
+        }
+        let rigid_viewers = self.shared.control().rigid_viewers;
+        let make_encoder = Arc::clone(&self.make_encoder);
+        let (format, step) = (camera.format(), self.throttle.step());
+        Stage::new(make_encoder, settings.encoder, format, settings.bitrate, step, left, rigid_viewers)
+    }
+
     /// Gives a frame to the viewers. `None`: it is of no use to them, as they see the slate and this is no key frame.
     fn publish(&mut self, output: Output, stage: &mut Stage) -> Option<FrameKind> {
         stage.worked();
@@ -244,7 +258,7 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
         let mut control = shared.control();
-        let (frame, _) = shared.admit(&mut control, Origin::Camera, output, now)?;
+        let (frame, _) = shared.admit(&mut control, Origin::Camera, output, stage.plan.show, now)?;
         if kind == FrameKind::Key {
             self.announce(&mut control, stage, Some(&frame));
         }

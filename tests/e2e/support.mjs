@@ -124,12 +124,14 @@ export async function startBrowser() {
   const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: CHROMIUM_FLAGS });
   cleanups.push(() => browser.close());
   return {
-    async viewer(link) {
+    /** `scripts` run in the page before its own. */
+    async viewer(link, ...scripts) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce' });
       const page = await context.newPage();
       page.setDefaultTimeout(PATIENCE);
       const viewer = new Viewer(page);
       await page.addInitScript(instrument);
+      for (const script of scripts) await page.addInitScript(script);
       await page.goto(link);
       return viewer;
     },
@@ -214,7 +216,7 @@ function instrument() {
     }
     throw new Error(`${now?.framesDecoded} frames, ${from?.framesDecoded} of them before; ${count} more were awaited`);
   };
-  window.e2e = { watch, moreFrames };
+  window.e2e = { inbound, watch, moreFrames };
 }
 
 /** One viewer's page. */
@@ -240,6 +242,20 @@ class Viewer {
 
   async leavesState(state) {
     await this.page.waitForFunction((left) => document.documentElement.dataset.state !== left, state);
+  }
+
+  /** Waits until frames of this size are decoded. */
+  async decodes(size) {
+    const give = performance.now() + PATIENCE;
+    let now = null;
+    while (now !== size) {
+      if (performance.now() > give) throw new Error(`${now} is decoded, and not ${size}`);
+      now = await this.page.evaluate(async () => {
+        const { frameWidth, frameHeight } = (await window.e2e.inbound()) ?? {};
+        return `${frameWidth}x${frameHeight}`;
+      });
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   }
 
   watch(ms) {

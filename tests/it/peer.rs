@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use pinhole::{
+    camera::orientation::Rotation,
     clock,
     encode::{EncodedFrame, FrameKind},
     peer::{
@@ -45,7 +46,7 @@ fn frame(kind: FrameKind, number: u64, length: usize) -> EncodedFrame {
     }
     data.extend([0, 0, 0, 1, if kind == FrameKind::Key { 0x65 } else { 0x41 }]);
     data.extend((0..length).map(|i| (i % 251) as u8 | 1));
-    EncodedFrame { data: Bytes::from(data), kind, number, captured: clock::now() }
+    EncodedFrame { data: Bytes::from(data), kind, number, captured: clock::now(), rotation: Rotation::None }
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

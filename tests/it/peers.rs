@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::FutureExt;
 use pinhole::{
-    camera::{Accept, FrameRate, SizeWish, Wish, synthetic},
+    camera::{Accept, FrameRate, SizeWish, Wish, orientation::Orientation, synthetic},
     clock,
     encode::{Bitrate, EncodedFrame, choice::Choice},
     peer::{
@@ -69,6 +69,7 @@ impl Device {
             bitrate: Bitrate(400_000),
             encoder: Choice::Auto,
             hot: None,
+            orientation: Orientation::UPRIGHT,
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
         let mut settings = PeerSettings {

@@ -76,6 +76,21 @@ fn another_camera_is_taken_where_the_one_that_was_there_is_gone() {
 
 #[test]
 #[ignore = "needs two of vivid's devices: run by tests/vm/test pair"]
+fn without_a_name_another_is_taken_until_the_first_is_there_again() {
+    set_up();
+    let first = camera::auto::source(pinhole::encode::Bitrate(1_500_000));
+    assert_eq!(sight(first.as_ref()), Sight::Bright);
+    swap_numbers();
+    assert_eq!((sight(first.as_ref()), first.describe()), (Sight::Bright, "/dev/video1".to_owned()));
+    fs::rename("/dev/video1", "/dev/unplugged").unwrap();
+    assert_eq!((sight(first.as_ref()), first.describe()), (Sight::Dark, "/dev/video0".to_owned()));
+    fs::rename("/dev/unplugged", "/dev/video1").unwrap();
+    assert_eq!((sight(first.as_ref()), first.describe()), (Sight::Bright, "/dev/video1".to_owned()));
+    swap_numbers();
+}
+
+#[test]
+#[ignore = "needs two of vivid's devices: run by tests/vm/test pair"]
 fn a_name_that_both_have_is_refused_with_their_paths() {
     let both = "/dev/video0, /dev/video1";
     let error = camera::parse("card:vivid").unwrap().source().open(&DEFAULT_WISH).err().unwrap();

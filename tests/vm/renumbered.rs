@@ -84,6 +84,12 @@ fn a_camera_named_by_its_card_is_found_under_any_number() {
 
 #[test]
 #[ignore = "needs vivid and vicodec: run by tests/vm/test renumbered"]
+fn the_first_camera_is_found_under_any_number() {
+    follows_the_camera(camera::auto::source(pinhole::encode::Bitrate(1_500_000)).as_ref());
+}
+
+#[test]
+#[ignore = "needs vivid and vicodec: run by tests/vm/test renumbered"]
 fn a_card_that_is_not_there_is_told_with_those_that_are() {
     let error = camera::parse("card:C920").unwrap().source().open(&DEFAULT_WISH).err().unwrap();
     assert_eq!(

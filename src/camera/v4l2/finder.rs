@@ -8,7 +8,7 @@ use std::{
 
 use crate::camera::{
     CameraError, devices,
-    identity::{self, Identity, Place, Unclear},
+    identity::{self, Identity, Place, Present, Unclear},
 };
 
 /// How the user named a camera.
@@ -18,6 +18,8 @@ pub(super) enum Named {
     Path(PathBuf),
     /// By its card.
     Card(String),
+    /// Not at all: the first there is.
+    First,
 }
 
 #[derive(Debug)]
@@ -40,13 +42,33 @@ struct Known {
 }
 
 impl Known {
-    fn at(path: &Path) -> Option<Self> {
-        let node = path.canonicalize().ok()?;
-        let (ours, others): (Vec<_>, Vec<_>) =
-            devices::present().into_iter().partition(|camera| camera.path == node);
+    /// The camera at a node, among those that are there.
+    fn at(node: &Path, present: Vec<Present>) -> Option<Self> {
+        let (ours, others): (Vec<_>, Vec<_>) = present.into_iter().partition(|camera| camera.path == node);
         let beside = others.into_iter().map(|camera| camera.identity).collect();
-        let camera = ours.into_iter().next()?;
-        Some(Self { identity: camera.identity, beside, last: path.to_path_buf(), replaced: false })
+        let Present { path, identity } = ours.into_iter().next()?;
+        Some(Self { identity, beside, last: path, replaced: false })
+    }
+
+    /// It is there, perhaps again.
+    fn found_at(&mut self, path: &Path) -> PathBuf {
+        let was = std::mem::replace(&mut self.last, path.to_path_buf());
+        if was != path || self.replaced {
+            let (camera, was, is) = (&self.identity.card, was.display(), path.display());
+            tracing::info!(camera, %was, %is, "the camera is found again");
+        }
+        self.replaced = false;
+        self.last.clone()
+    }
+
+    /// It is not there, and another is taken, which is said once.
+    fn replaced_by(&mut self, path: &Path) -> PathBuf {
+        self.last = path.to_path_buf();
+        if !std::mem::replace(&mut self.replaced, true) {
+            let (device, was) = (path.display(), &self.identity.card);
+            tracing::warn!(%device, was, "the camera that was there is gone: another is taken");
+        }
+        self.last.clone()
     }
 }
 
@@ -55,26 +77,36 @@ impl Finder {
         Self { named, known: Mutex::new(None) }
     }
 
-    /// As the user wrote it.
+    /// The first of those that are there.
+    pub(super) fn first(present: Vec<Present>) -> Option<Self> {
+        let path = present.first()?.path.clone();
+        Some(Self { named: Named::First, known: Mutex::new(Known::at(&path, present)) })
+    }
+
+    /// As the user wrote it; where nothing was written, where the camera was last.
     pub(super) fn describe(&self) -> String {
         match &self.named {
             Named::Path(path) => path.display().to_string(),
             Named::Card(name) => format!("card:{name}"),
+            Named::First => {
+                self.known().as_ref().map_or("auto".to_owned(), |known| known.last.display().to_string())
+            }
         }
     }
 
     /// Where the camera is now.
     pub(super) fn find(&self) -> Result<PathBuf, CameraError> {
+        let name = self.describe();
         let mut known = self.known();
         let path = match &self.named {
-            Named::Path(path) => self.by_path(path, known.as_mut())?,
-            Named::Card(name) => self.by_card(name, known.as_ref())?,
+            Named::Path(path) => by_path(path, known.as_mut()),
+            Named::Card(card) => by_card(&name, card, known.as_mut())?,
+            Named::First => first(known.as_mut()),
         };
-        if let Some(known) = known.as_mut().filter(|known| known.last != path) {
-            let (was, is) = (known.last.display(), path.display());
-            tracing::info!(source = self.describe(), %was, %is, "the camera is found under another number");
-            known.last = path.clone();
-        }
+        let path = path.ok_or_else(|| CameraError::NotFound {
+            device: name.clone(),
+            remedy: devices::remedy_for_missing(),
+        })?;
         Ok(path)
     }
 
@@ -82,49 +114,56 @@ impl Finder {
     pub(super) fn opened(&self, path: &Path) {
         let mut known = self.known();
         if known.is_none() {
-            *known = Known::at(path);
+            let node = path.canonicalize();
+            *known = node.ok().and_then(|node| Known::at(&node, devices::present()));
         }
-    }
-
-    fn by_path(&self, path: &Path, known: Option<&mut Known>) -> Result<PathBuf, CameraError> {
-        let Some(known) = known.filter(|_| !path.is_symlink()) else { return Ok(path.to_path_buf()) };
-        // Mostly it is where it was, and then there is no need to open all others.
-        if devices::identify(path).as_ref() == Some(&known.identity) {
-            return Ok(path.to_path_buf());
-        }
-        match identity::place(path, &known.identity, &known.beside, &devices::present()) {
-            Place::Here => Ok(path.to_path_buf()),
-            Place::Moved(camera) => Ok(camera.path.clone()),
-            Place::Replaced => {
-                if !std::mem::replace(&mut known.replaced, true) {
-                    let (device, was) = (path.display(), &known.identity.card);
-                    tracing::warn!(%device, was, "another camera is in its place");
-                }
-                Ok(path.to_path_buf())
-            }
-            Place::Gone => Err(self.not_found()),
-        }
-    }
-
-    fn by_card(&self, name: &str, known: Option<&Known>) -> Result<PathBuf, CameraError> {
-        let present = devices::present();
-        match identity::by_card(name, known.map(|known| &known.identity), &present) {
-            Ok(camera) => Ok(camera.path.clone()),
-            Err(Unclear::None) => Err(self.not_found()),
-            Err(Unclear::Several(names)) => Err(CameraError::NotUsable {
-                device: self.describe(),
-                reason: format!("{} cameras have this name", names.len()),
-                remedy: format!("choose one by its path: {}", names.join(", ")),
-            }),
-        }
-    }
-
-    fn not_found(&self) -> CameraError {
-        CameraError::NotFound { device: self.describe(), remedy: devices::remedy_for_missing() }
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
         // Each change to it is one assignment, so it is usable after a panic elsewhere.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the camera is that was named by its path; `None`: gone.
+fn by_path(path: &Path, known: Option<&mut Known>) -> Option<PathBuf> {
+    let Some(known) = known.filter(|_| !path.is_symlink()) else { return Some(path.to_path_buf()) };
+    // Mostly it is where it was, and then there is no need to open all others.
+    if devices::identify(path).as_ref() == Some(&known.identity) {
+        return Some(known.found_at(path));
+    }
+    match identity::place(path, &known.identity, &known.beside, &devices::present()) {
+        Place::Here => Some(known.found_at(path)),
+        Place::Moved(camera) => Some(known.found_at(&camera.path)),
+        Place::Replaced => Some(known.replaced_by(path)),
+        Place::Gone => None,
+    }
+}
+
+fn by_card(source: &str, card: &str, known: Option<&mut Known>) -> Result<Option<PathBuf>, CameraError> {
+    let present = devices::present();
+    match identity::by_card(card, known.as_ref().map(|known| &known.identity), &present) {
+        Ok(camera) => {
+            Ok(Some(known.map_or_else(|| camera.path.clone(), |known| known.found_at(&camera.path))))
+        }
+        Err(Unclear::None) => Ok(None),
+        Err(Unclear::Several(names)) => Err(CameraError::NotUsable {
+            device: source.to_owned(),
+            reason: format!("{} cameras have this name", names.len()),
+            remedy: format!("choose one by its path: {}", names.join(", ")),
+        }),
+    }
+}
+
+/// The camera that was the first, else the first now.
+fn first(known: Option<&mut Known>) -> Option<PathBuf> {
+    let present = devices::present();
+    let first = present.first()?.path.clone();
+    let Some(known) = known else { return Some(first) };
+    let last = known.last.clone();
+    match identity::place(&last, &known.identity, &known.beside, &present) {
+        Place::Here => Some(known.found_at(&last)),
+        Place::Moved(camera) => Some(known.found_at(&camera.path)),
+        Place::Replaced | Place::Gone => Some(known.replaced_by(&first)),
     }
 }

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use rtc::rtp::{self, codec::h264::H264Payloader, packetizer::Payloader};
 use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
 
 use super::RtcError;
-use crate::encode::EncodedFrame;
+use crate::{camera::orientation::Rotation, encode::EncodedFrame};
 
 /// Bytes of a packet's payload. 1200 with the RTP header is what WebRTC stacks assume to pass everywhere.
 const MAX_PAYLOAD_LEN: usize = 1200 - 12;
@@ -19,10 +20,18 @@ pub struct FrameWriter {
     payloader: H264Payloader,
     clock: RtpClock,
     header: rtp::header::Header,
+    /// The id of the video-orientation header extension, where the viewer has it.
+    orientation_id: Option<u8>,
 }
 
 impl FrameWriter {
-    pub(super) fn new(track: Arc<TrackLocalStaticRTP>, payload_type: u8, ssrc: u32, random: u64) -> Self {
+    pub(super) fn new(
+        track: Arc<TrackLocalStaticRTP>,
+        payload_type: u8,
+        orientation_id: Option<u8>,
+        ssrc: u32,
+        random: u64,
+    ) -> Self {
         let header = rtp::header::Header {
             version: 2,
             payload_type,
@@ -32,7 +41,12 @@ impl FrameWriter {
             ..Default::default()
         };
         let clock = RtpClock { start: None, offset: (random >> 32) as u32 };
-        Self { track, payloader: H264Payloader::default(), clock, header }
+        Self { track, payloader: H264Payloader::default(), clock, header, orientation_id }
+    }
+
+    /// Whether the viewer turns pictures as [`EncodedFrame::rotation`] says.
+    pub fn viewer_turns(&self) -> bool {
+        self.orientation_id.is_some()
     }
 
     /// Sends one access unit. Waits while the connection's queue is full.
@@ -45,7 +59,15 @@ impl FrameWriter {
         let last = payloads.len().saturating_sub(1);
         for (index, payload) in payloads.into_iter().enumerate() {
             self.header.marker = index == last;
-            let packet = rtp::Packet { header: self.header.clone(), payload };
+            let mut packet = rtp::Packet { header: self.header.clone(), payload };
+            // Receivers take the turn of a frame from its last packet.
+            if let Some(id) = self.orientation_id
+                && index == last
+                && frame.rotation != Rotation::None
+            {
+                let value = Bytes::copy_from_slice(&[frame.rotation.quarters() as u8]);
+                packet.header.set_extension(id, value).map_err(RtcError::internal)?;
+            }
             self.header.sequence_number = self.header.sequence_number.wrapping_add(1);
             self.track.write_rtp(packet).await.map_err(RtcError::internal)?;
         }
