@@ -1,11 +1,14 @@
 //! The command: arguments, logging, the runtime, signals, the exit code. Everything else is in the library.
 
-use std::{future::poll_fn, io, process::ExitCode, task::Poll};
+use std::{future::poll_fn, io, process::ExitCode, task::Poll, time::Duration};
 
 use clap::Parser;
 use pinhole::{agent, cli, cli::Cli, config, config::Config, log, tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
+
+/// For what still runs when the agent has stopped.
+const LEFT_OVER: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = Cli::parse();
@@ -38,10 +41,13 @@ fn run(arguments: &Cli) -> anyhow::Result<()> {
         .thread_name("pinhole-io")
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = stop_signals()?;
         agent::run(config, stop).await
-    })
+    });
+    // A driver that never answers holds its thread, and shall not hold the agent.
+    runtime.shutdown_timeout(LEFT_OVER);
+    ended
 }
 
 /// Ends with the first SIGTERM or SIGINT. A second one ends the process at once.

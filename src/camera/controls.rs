@@ -3,10 +3,12 @@
 //! they are set (`pipeline`).
 //!
 //! - `value`: what a person wrote, read by the control's type and checked. Pure.
+//! - `driver`: what a driver says of its controls, in our terms. Pure.
 //! - `device`: the controls of one device, on a descriptor of its own, which works while the camera streams. Blocks for
 //!   as long as the driver does: not for a task.
 
 mod device;
+mod driver;
 mod value;
 
 pub use device::{ControlDevice, Unset};
