@@ -40,14 +40,11 @@ pub(super) fn present() -> Vec<Present> {
     found.into_iter().map(|(found, _)| found).collect()
 }
 
-/// The first device with a format that can be used, and whether there is any other that captures.
-pub(super) fn first() -> (Option<PathBuf>, Option<PathBuf>) {
+/// Whether there is a device with a format that can be used, and any other that captures.
+pub(super) fn kinds() -> (bool, bool) {
     let links = links();
     let found: Vec<_> = video_nodes().into_iter().filter_map(|path| look_at(path, &links)).collect();
-    let first = |wanted: bool| {
-        found.iter().find(|(_, usable)| *usable == wanted).map(|(present, _)| present.path.clone())
-    };
-    (first(true), first(false))
+    (found.iter().any(|(_, usable)| *usable), found.iter().any(|(_, usable)| !usable))
 }
 
 /// Who is at this path, if it is a camera.

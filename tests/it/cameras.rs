@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use openh264::{OpenH264API, decoder::Decoder, formats::YUVSource};
 use pinhole::{
-    camera::{self, Accept, CameraSource, FrameRate, SizeWish, Wish, synthetic},
+    camera::{self, Accept, CameraSource, FrameRate, SizeWish, Wish, orientation::Orientation, synthetic},
     encode::{Bitrate, choice::Choice},
     peer::{self, Inbound, PeerSettings, ToSession, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, CameraState, Pipeline},
@@ -31,6 +31,8 @@ fn start(id: &str, width: u32, height: u32, source: Arc<dyn CameraSource>) -> (C
         bitrate: Bitrate(300_000),
         encoder: Choice::Auto,
         hot: None,
+        orientation: Orientation::UPRIGHT,
+        caption: None,
     };
     pipeline::start(settings, source).unwrap()
 }
