@@ -40,11 +40,14 @@ pub(super) fn present() -> Vec<Present> {
     found.into_iter().map(|(found, _)| found).collect()
 }
 
-/// Whether there is a device with a format that can be used, and any other that captures.
-pub(super) fn kinds() -> (bool, bool) {
+/// The first device with a format that can be used, and whether there is any other that captures.
+pub(super) fn first() -> (Option<PathBuf>, Option<PathBuf>) {
     let links = links();
     let found: Vec<_> = video_nodes().into_iter().filter_map(|path| look_at(path, &links)).collect();
-    (found.iter().any(|(_, usable)| *usable), found.iter().any(|(_, usable)| !usable))
+    let first = |wanted: bool| {
+        found.iter().find(|(_, usable)| *usable == wanted).map(|(present, _)| present.path.clone())
+    };
+    (first(true), first(false))
 }
 
 /// Who is at this path, if it is a camera.
