@@ -3,6 +3,7 @@
 //! This is the only place that reads the environment. Not here: opening what is configured.
 #![allow(clippy::disallowed_methods)]
 
+mod cameras;
 mod file;
 mod values;
 
@@ -13,26 +14,13 @@ use std::{
 };
 
 use crate::signal::mqtt::Secret;
-use crate::{
-    camera::{
-        self, Accept, FrameRate, SizeWish, Spec, Wish,
-        controls::Setting,
-        orientation::{Flip, Orientation, Rotation},
-    },
-    cli::RunArgs,
-    encode::{Bitrate, choice::Choice, overlay::Content},
-    signal::message::IceServer,
-};
-use file::{RawBroker, RawCamera, RawConfig, RawGovernor, RawIceServer};
+use crate::{cli::RunArgs, signal::message::IceServer};
+pub use cameras::{CameraConfig, Source, default_wish};
+use file::{RawBroker, RawConfig, RawIceServer};
 pub use values::{BitrateValue, Size, nearest};
 
 /// The port of the page and of `/mqtt`.
 pub const DEFAULT_PORT: u16 = 8480;
-const DEFAULT_SIZE: Size = Size { width: 1280, height: 720 };
-const DEFAULT_FPS: u32 = 30;
-const DEFAULT_BITRATE: Bitrate = Bitrate(1_500_000);
-/// °C. A Raspberry Pi slows its processor down at 80 to 85.
-const DEFAULT_HOT: f32 = 80.0;
 const DEFAULT_MAX_VIEWERS: u32 = 8;
 const DEFAULT_ROOT: &str = "pinhole";
 const CONTROL_SOCKET: &str = "control.sock";
@@ -52,35 +40,6 @@ pub struct Config {
     pub web: WebConfig,
     pub broker: BrokerConfig,
     pub webrtc: WebRtcConfig,
-}
-
-/// One camera.
-#[derive(Debug, Clone)]
-pub struct CameraConfig {
-    /// Short and stable: viewers ask for a camera by it.
-    pub id: String,
-    /// What viewers see.
-    pub name: String,
-    pub source: Source,
-    pub wish: Wish,
-    pub bitrate: Bitrate,
-    pub encoder: Choice,
-    /// What makes its pictures upright.
-    pub orientation: Orientation,
-    /// What is written into its pictures.
-    pub overlay: Option<Content>,
-    /// °C; see [`crate::pipeline::CameraSettings::hot`].
-    pub hot: Option<f32>,
-    /// Set at each opening.
-    pub controls: Vec<Setting>,
-}
-
-/// Where a camera's pictures come from.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Source {
-    /// The first V4L2 capture device, or the synthetic picture where there is none.
-    Auto,
-    Named(camera::Spec),
 }
 
 /// The page's HTTP server.
@@ -177,17 +136,6 @@ pub enum ConfigError {
     NoState,
 }
 
-/// What is asked of a camera of which nothing is said.
-pub const fn default_wish() -> Wish {
-    Wish {
-        width: DEFAULT_SIZE.width,
-        height: DEFAULT_SIZE.height,
-        rate: FrameRate::new(DEFAULT_FPS),
-        size: SizeWish::Nearest,
-        accept: Accept::Any,
-    }
-}
-
 impl Config {
     /// Reads the file that the flags (or `PINHOLE_CONFIG`) name, and lays environment and flags over it.
     ///
@@ -209,7 +157,7 @@ impl Config {
         };
         let control = runtime_dir().unwrap_or_else(|| state_dir.clone()).join(CONTROL_SOCKET);
         Ok(Self {
-            cameras: cameras(args, raw.camera, &name, governor(&raw.governor)?)?,
+            cameras: cameras::cameras(args, raw.camera, &name, cameras::governor(&raw.governor)?)?,
             name,
             state_dir,
             control,
@@ -284,103 +232,6 @@ pub fn unknown_variables(known: &[String]) -> Vec<(String, Option<String>)> {
 
 fn value(key: impl Into<String>, what: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.into(), what: what.into() }
-}
-
-/// At how many °C pictures are slowed down, if at all.
-fn governor(raw: &RawGovernor) -> Result<Option<f32>, ConfigError> {
-    let hot = raw.hot.unwrap_or(DEFAULT_HOT);
-    if !(40.0..=110.0).contains(&hot) {
-        return Err(value("governor.hot", format!("{hot} does not fit: give 40 to 110 °C")));
-    }
-    Ok(raw.enabled.unwrap_or(true).then_some(hot))
-}
-
-/// Flags and environment speak of the first camera.
-fn cameras(
-    args: &RunArgs,
-    mut raw: Vec<RawCamera>,
-    device: &str,
-    hot: Option<f32>,
-) -> Result<Vec<CameraConfig>, ConfigError> {
-    if raw.is_empty() {
-        raw.push(RawCamera::default());
-    }
-    let first = &mut raw[0];
-    first.source = args.camera.clone().or(first.source.take());
-    first.size = args.size.or(first.size);
-    first.fps = args.fps.or(first.fps);
-    first.bitrate = args.bitrate.or(first.bitrate);
-    first.encoder = args.encoder.or(first.encoder);
-
-    let several = raw.len() > 1;
-    let mut cameras: Vec<CameraConfig> = Vec::new();
-    for (index, raw) in raw.into_iter().enumerate() {
-        let id = raw.id.unwrap_or_else(|| format!("cam{index}"));
-        let key =
-            |field: &str| if several { format!("camera `{id}`: {field}") } else { format!("camera.{field}") };
-        if id.is_empty()
-            || id.len() > 32
-            || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        {
-            return Err(value(
-                "camera.id",
-                format!("`{id}` does not fit: give 1 to 32 letters, digits, `-` or `_`"),
-            ));
-        }
-        if cameras.iter().any(|camera| camera.id == id) {
-            return Err(value("camera.id", format!("`{id}` is there twice: give each camera its own")));
-        }
-        let fps = raw.fps.unwrap_or(DEFAULT_FPS);
-        if !(1..=120).contains(&fps) {
-            return Err(value(key("fps"), format!("{fps} does not fit: give 1 to 120 frames per second")));
-        }
-        let size = raw.size.unwrap_or(DEFAULT_SIZE);
-        let bitrate = raw.bitrate.map_or(DEFAULT_BITRATE, |bitrate| bitrate.0);
-        let encoder = raw.encoder.unwrap_or_default();
-        let mut source = match raw.source.as_deref() {
-            None | Some("auto") => Source::Auto,
-            Some(text) => Source::Named(camera::parse(text).map_err(|what| value(key("source"), what))?),
-        };
-        if let Some(options) = &raw.csi {
-            options.check().map_err(|(name, what)| value(key(&format!("csi.{name}")), what))?;
-        }
-        match (&mut source, raw.csi) {
-            (Source::Named(Spec::Csi(csi)), options) => {
-                csi.bitrate = bitrate;
-                csi.options = options.unwrap_or_default();
-            }
-            (_, None) => {}
-            (_, Some(_)) => {
-                return Err(value(key("csi"), "is for a camera at the camera port: set source = \"csi\""));
-            }
-        }
-        cameras.push(CameraConfig {
-            name: raw.name.unwrap_or_else(|| if several { id.clone() } else { device.to_owned() }),
-            id,
-            source,
-            wish: Wish {
-                width: size.width,
-                height: size.height,
-                rate: FrameRate::new(fps),
-                size: if raw.size.is_some() { SizeWish::Exact } else { SizeWish::Nearest },
-                accept: encoder.accept(),
-            },
-            bitrate,
-            encoder,
-            orientation: Orientation::new(
-                raw.rotate.map_or(Rotation::None, |rotate| rotate.0),
-                raw.flip.map_or(Flip::None, |flip| flip.0),
-            ),
-            overlay: raw.overlay.and_then(|overlay| overlay.0),
-            hot,
-            controls: raw
-                .controls
-                .into_iter()
-                .map(|(control, value)| Setting { control, value: value.0 })
-                .collect(),
-        });
-    }
-    Ok(cameras)
 }
 
 fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig, ConfigError> {

@@ -13,7 +13,7 @@ use std::{
     process::Command,
 };
 
-use super::{Camera, CameraError, CameraSource, SizeWish, Wish, process};
+use super::{Accept, Camera, CameraError, CameraSource, PixelFormat, SizeWish, Wish, process};
 use crate::encode::{Bitrate, m2m};
 pub use arguments::{Autofocus, Awb, CsiOptions, Denoise, Exposure, Metering};
 use arguments::{Board, arguments};
@@ -49,7 +49,11 @@ impl CsiSource {
         folders.iter().any(|folder| PROGRAMS.iter().any(|program| folder.join(program).exists()))
     }
 
-    fn board(&self) -> Board {
+    /// What is used of the board: pictures shall be had where they are to be encoded or turned here.
+    fn board(&self, accept: Accept) -> Board {
+        if accept == Accept::PicturesFirst || !accept.takes(PixelFormat::H264) {
+            return Board::DoesNotEncode;
+        }
         self.board.unwrap_or_else(|| {
             let encodes = m2m::find(m2m::H264).iter().any(|found| found.driver == ENCODER);
             if encodes { Board::Encodes } else { Board::DoesNotEncode }
@@ -67,8 +71,15 @@ impl CsiSource {
 
 impl CameraSource for CsiSource {
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
-        let board = self.board();
+        let board = self.board(wish.accept);
         let format = arguments::format(board, wish);
+        if !wish.accept.takes(format.pixel) {
+            return Err(CameraError::NotUsable {
+                device: self.describe(),
+                reason: "this board has no encoder for H.264".to_owned(),
+                remedy: "set encoder = \"auto\"".to_owned(),
+            });
+        }
         if wish.size == SizeWish::Exact && (format.width, format.height) != (wish.width, wish.height) {
             return Err(CameraError::Size {
                 device: self.describe(),

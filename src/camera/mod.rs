@@ -14,12 +14,14 @@ pub mod v4l2;
 
 mod child;
 mod devices;
+mod error;
 mod identity;
 mod mailbox;
 mod pipe;
 mod spec;
 
 pub(crate) use devices::video_nodes;
+pub use error::CameraError;
 pub use spec::{Spec, parse};
 
 use std::{
@@ -148,7 +150,9 @@ pub enum SizeWish {
 pub enum Accept {
     /// All: H.264 that the camera makes where it meets the wish, else pictures to encode.
     Any,
-    /// Pictures only: they shall be encoded here, or turned, or drawn on.
+    /// All, but H.264 only where the camera has nothing else: they shall be mirrored, or written on.
+    PicturesFirst,
+    /// Pictures only: they shall be encoded here.
     Pictures,
     /// Only H.264 that the camera makes, to be handed on as it is.
     H264,
@@ -160,7 +164,7 @@ impl Accept {
     /// Whether a format may be taken.
     pub fn takes(self, pixel: PixelFormat) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any | Self::PicturesFirst => true,
             Self::Pictures => pixel != PixelFormat::H264,
             Self::H264 => pixel == PixelFormat::H264,
             Self::Only(only) => pixel == only,
@@ -217,72 +221,5 @@ pub trait CameraSource: Send + Sync {
     /// The V4L2 node whose controls are this camera's; `None` where it has none.
     fn control_node(&self) -> Option<PathBuf> {
         None
-    }
-}
-
-/// Why a camera cannot be opened or has stopped. Each message names the thing, the reason, the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum CameraError {
-    #[error("no camera at {device}: {remedy}")]
-    NotFound { device: String, remedy: String },
-    #[error("camera {device} is in use{by}: close the other program, or choose another camera with --camera")]
-    Busy {
-        device: String,
-        /// Empty, or ` by NAME (pid N)`.
-        by: String,
-    },
-    #[error(
-        "not allowed to open {device}: add this user to the group `video` (usermod -aG video USER) and log in again"
-    )]
-    Permission { device: String },
-    #[error("{device} is not a camera that can be used: {reason}; {remedy}")]
-    NotUsable { device: String, reason: String, remedy: String },
-    #[error(
-        "camera {device} cannot do {width}x{height}: it offers {offered}; choose one of them with --size"
-    )]
-    Size { device: String, width: u32, height: u32, offered: String },
-    #[error(
-        "nothing to see comes in at {device}: {reason}; connect a source, switch it on, or choose another mode there"
-    )]
-    NoSignal { device: String, reason: String },
-    #[error("another signal comes in at {device}: it is opened anew")]
-    SignalChanged { device: String },
-    #[error("camera {device} was disconnected")]
-    Lost { device: String },
-    #[error("camera {device} gave no picture for {seconds:.1} s")]
-    Stalled { device: String, seconds: f32 },
-    #[error("camera command `{command}` {what}{stderr}")]
-    Command {
-        command: String,
-        /// `ended with exit status 1`, `cannot be started: …`.
-        what: String,
-        /// Empty, or `; it said: …`, its last words on standard error.
-        stderr: String,
-    },
-    #[error(
-        "{file} cannot be played: {reason}; give an H.264 file in Annex B form (ffmpeg -i INPUT -c:v libx264 -bf 0 -an OUTPUT.h264)"
-    )]
-    BadFile { file: String, reason: String },
-    #[error("camera {device}: {action} failed: {source}")]
-    Io { device: String, action: &'static str, source: std::io::Error },
-}
-
-impl CameraError {
-    /// Whether it may be otherwise later, with nothing changed in the configuration: the camera is plugged in, or no
-    /// longer in use.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::NotFound { .. }
-            | Self::Busy { .. }
-            | Self::Lost { .. }
-            | Self::Stalled { .. }
-            | Self::NoSignal { .. }
-            | Self::SignalChanged { .. }
-            | Self::Command { .. }
-            | Self::Io { .. } => true,
-            Self::Permission { .. } | Self::NotUsable { .. } | Self::Size { .. } | Self::BadFile { .. } => {
-                false
-            }
-        }
     }
 }

@@ -8,7 +8,8 @@
 //!    a second has 442 Mbit/s, more than the bus carries.
 //! 3. MJPEG, which must be decoded before it is encoded.
 //!
-//! Pictures without colour are taken where nothing else has a size that will do.
+//! Pictures without colour are taken where nothing else has a size that will do. Where the wish is for pictures first
+//! ([`Accept::PicturesFirst`]), H.264 comes last but for those.
 
 #[cfg(test)]
 mod dump;
@@ -17,7 +18,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use super::{CameraError, FrameRate, PixelFormat, SizeWish, Wish};
+use super::{Accept, CameraError, FrameRate, PixelFormat, SizeWish, Wish};
 pub use offer::{FourCc, Offer, OfferedSize, RateRange, Signal, SizeRange, under};
 
 /// What can be used, in the order of preference. Another format is added by a line here, and its conversion in `encode`.
@@ -108,10 +109,12 @@ fn best<'a>(modes: &'a [Mode], wish: &Wish) -> Option<&'a Mode> {
         SizeWish::Nearest => true,
     };
     let has_colour = |mode: &&Mode| mode.pixel != PixelFormat::Grey;
+    let is_picture = |mode: &&Mode| wish.accept != Accept::PicturesFirst || mode.pixel != PixelFormat::H264;
     // `min_by` gives the first of equals.
     let order = |a: &&Mode, b: &&Mode| cost(a, wish).total_cmp(&cost(b, wish));
-    let colour = modes.iter().filter(fits).filter(has_colour).min_by(order);
-    colour.or_else(|| modes.iter().filter(fits).min_by(order))
+    let fitting = || modes.iter().filter(fits);
+    let preferred = fitting().filter(has_colour).filter(is_picture).min_by(order);
+    preferred.or_else(|| fitting().filter(has_colour).min_by(order)).or_else(|| fitting().min_by(order))
 }
 
 /// How far a mode is from the wish. Ratios count, so half the size is as far off as twice the size; too slow a

@@ -1,6 +1,13 @@
 //! How files, flags and mistakes are read.
 
 use super::*;
+use crate::{
+    camera::{
+        self, Accept, FrameRate, SizeWish,
+        orientation::{Flip, Orientation, Rotation},
+    },
+    encode::{Bitrate, choice::Choice, overlay::Content},
+};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, &RunArgs::default())
@@ -282,4 +289,20 @@ fn options_of_the_camera_port_are_checked_and_need_it() {
     assert!(said.contains("source = \"csi\""), "{said}");
     let said = refusal("[camera]\nsource = \"csi\"\n[camera.csi]\nbrightnes = 1\n");
     assert!(said.contains("did you mean `brightness`"), "{said}");
+}
+
+#[test]
+fn what_is_written_on_or_mirrored_is_taken_as_pictures_first_unless_an_encoder_is_named() {
+    for (text, accept) in [
+        ("", Accept::Any),
+        ("rotate = 90", Accept::Any),
+        ("overlay = \"time\"", Accept::PicturesFirst),
+        ("flip = \"vertical\"", Accept::PicturesFirst),
+        ("flip = \"both\"", Accept::Any),
+        ("overlay = \"name\"\nencoder = \"openh264\"", Accept::Pictures),
+        ("overlay = \"name\"\nencoder = \"passthrough\"", Accept::H264),
+    ] {
+        let config = load(&format!("[camera]\n{text}")).expect("good");
+        assert_eq!(config.cameras[0].wish.accept, accept, "{text}");
+    }
 }

@@ -28,6 +28,8 @@ pub(super) struct Control {
     pub(super) slowed: Option<Notice>,
     /// What encodes, or did last.
     pub(super) encoder: Option<InUse>,
+    /// What the camera failed of last, for its owner; viewers read what `air` has of it.
+    pub(super) reason: Option<String>,
     /// By when the thread must have taken its next step; `None` while it waits for viewers, or to try again.
     pub(super) step_due: Option<Instant>,
     viewers: u64,
@@ -50,6 +52,7 @@ impl Control {
             counters: PipelineStats::default(),
             slowed: None,
             encoder: None,
+            reason: None,
             step_due: None,
             viewers: 0,
             rigid_viewers: 0,

@@ -105,7 +105,10 @@ impl CameraHandle {
                     | CameraState::Streaming { .. }
                     | CameraState::NoPicture { .. } => None,
                 };
-                let trouble = || self.shared.control().air.trouble().map(str::to_owned);
+                let trouble = || {
+                    let control = self.shared.control();
+                    control.air.trouble().and(control.reason.clone())
+                };
                 if let Some(reason) = reason.or_else(trouble) {
                     return StillError::Camera(reason);
                 }

@@ -348,7 +348,7 @@ async fn camera_that_cannot_be_opened_is_tried_again_and_viewers_stay() {
     rig.script.refusals.store(3, SeqCst);
     let mut viewer = rig.handle.subscribe();
     let failed = rig.until(is_down).await;
-    assert_eq!(reason(failed), "no camera at scripted: wait");
+    assert_eq!(reason(failed), "no camera at scripted");
     rig.frame();
     assert_eq!(rig.camera_frame(&mut viewer).await.kind, FrameKind::Key);
     rig.until(is_streaming).await;

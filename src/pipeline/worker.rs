@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     camera::{Camera, CameraError, CameraSource, VideoFormat},
-    encode::{EncodeError, EncodedFrame, FrameKind, Output, Request, choice::InUse, passthrough},
+    encode::{Damage, EncodeError, EncodedFrame, FrameKind, Output, Request, choice::InUse, passthrough},
 };
 
 /// For one turn of the loop: at most a wait for a frame (`Timing::slice`) and its encoding.
@@ -39,8 +39,28 @@ pub(super) struct Worker {
 
 /// Why there is no picture, and how long to wait before the next attempt.
 struct Failure {
-    reason: String,
+    trouble: Trouble,
     wait: Duration,
+}
+
+/// Why there is no picture: for the owner with the remedy, for viewers without.
+struct Trouble {
+    reason: String,
+    shown: String,
+}
+
+impl From<CameraError> for Trouble {
+    fn from(error: CameraError) -> Self {
+        Self { reason: error.to_string(), shown: error.for_viewers() }
+    }
+}
+
+impl From<EncodeError> for Trouble {
+    fn from(error: EncodeError) -> Self {
+        let reason = error.to_string();
+        let shown = reason.split("; ").next().unwrap_or_default().to_owned();
+        Self { reason, shown }
+    }
 }
 
 impl Worker {
@@ -64,14 +84,19 @@ impl Worker {
             let Err(failure) = self.serve_guarded() else {
                 continue;
             };
-            if self.reported.as_ref() != Some(&failure.reason) {
-                tracing::warn!(camera = %self.shared.settings.id, "{}", failure.reason);
-                self.reported = Some(failure.reason.clone());
+            let Failure { trouble, wait } = failure;
+            if self.reported.as_ref() != Some(&trouble.reason) {
+                tracing::warn!(camera = %self.shared.settings.id, "{}", trouble.reason);
+                self.reported = Some(trouble.reason.clone());
             }
             // The slate's thread says so to the viewers.
-            self.shared.control().air.failed(failure.reason);
+            {
+                let mut control = self.shared.control();
+                control.air.failed(trouble.shown);
+                control.reason = Some(trouble.reason);
+            }
             self.shared.changed.notify_all();
-            self.wait_to_retry(failure.wait);
+            self.wait_to_retry(wait);
         }
     }
 
@@ -83,7 +108,8 @@ impl Worker {
         served.unwrap_or_else(|_| {
             self.forget_picture();
             let reason = "the camera's code failed, which is a fault in pinhole: please report it".to_owned();
-            Err(Failure { reason, wait: self.retry.after_run(Duration::ZERO) })
+            let trouble = Trouble { shown: reason.clone(), reason };
+            Err(Failure { trouble, wait: self.retry.after_run(Duration::ZERO) })
         })
     }
 
@@ -133,7 +159,7 @@ impl Worker {
         let mut camera = self
             .source
             .open(&shared.settings.wish)
-            .map_err(|error| Failure { reason: error.to_string(), wait: self.retry.after_refusal() })?;
+            .map_err(|error| Failure { trouble: error.into(), wait: self.retry.after_refusal() })?;
         let opened = shared.now();
         shared.control().counters.opened += 1;
         tracing::info!(camera = %id, %source, format = %Described(camera.format()), "camera opened");
@@ -142,7 +168,7 @@ impl Worker {
         self.forget_picture();
         let ran = shared.now().saturating_duration_since(opened);
         tracing::info!(camera = %id, %source, seconds = ran.as_secs(), "camera closed");
-        ended.map_err(|reason| Failure { reason, wait: self.retry.after_run(ran) })
+        ended.map_err(|trouble| Failure { trouble, wait: self.retry.after_run(ran) })
     }
 
     /// Nobody shall begin with a picture from before; the slate is not from before.
@@ -154,9 +180,9 @@ impl Worker {
     }
 
     /// Frames from an open camera to the hub, until nobody watches or it fails with a reason.
-    fn stream(&mut self, camera: &mut dyn Camera) -> Result<(), String> {
+    fn stream(&mut self, camera: &mut dyn Camera) -> Result<(), Trouble> {
         let shared = Arc::clone(&self.shared);
-        let mut stage = self.stage(camera).map_err(|error| error.to_string())?;
+        let mut stage = self.stage(camera).map_err(Trouble::from)?;
         {
             let mut control = shared.control();
             control.air.opened(stage.encoded_format().rate.interval());
@@ -165,17 +191,16 @@ impl Worker {
         shared.stills.opened(stage.whole_treatment());
         let mut silence = Silence { timing: self.timing, since: shared.now(), first: true };
         while self.goes_on() {
-            let frame = camera.next_frame(self.timing.slice).map_err(|error| error.to_string())?;
+            let frame = camera.next_frame(self.timing.slice).map_err(Trouble::from)?;
             let now = shared.now();
             let Some(frame) = frame else {
                 self.publish_late(&mut stage)?;
                 silence.check(now, &stage.format, self.source.as_ref())?;
                 continue;
             };
-            silence.broken(now);
             shared.stills.offer(&stage.format, frame.data, now);
             let rigid_viewers = shared.control().rigid_viewers;
-            if stage.turn_for(rigid_viewers).map_err(|error| error.to_string())? {
+            if stage.turn_for(rigid_viewers).map_err(Trouble::from)? {
                 self.announce(&mut shared.control(), &stage, None);
             }
             let skipped = frame.skipped;
@@ -193,6 +218,12 @@ impl Worker {
             let format = camera.format();
             let result = if format == stage.format { result } else { stage.change(format, result) };
             shared.control().air.encoded();
+            match &result {
+                Err(EncodeError::Damaged(damage)) => {
+                    silence.damaged(now, &stage.format, self.source.as_ref(), damage)?;
+                }
+                Ok(_) | Err(_) => silence.broken(now),
+            }
             let kind = match result {
                 Ok(Some(output)) => self.publish(output, &mut stage),
                 Ok(None) => None,
@@ -216,10 +247,10 @@ impl Worker {
     }
 
     /// Spares the processor where that is needed: with the next frame, which is a key frame.
-    fn govern(&mut self, stage: &mut Stage, cost: Cost) -> Result<(), String> {
+    fn govern(&mut self, stage: &mut Stage, cost: Cost) -> Result<(), Trouble> {
         let shared = Arc::clone(&self.shared);
         let Some((step, cause)) = self.throttle.done(cost, shared.now()) else { return Ok(()) };
-        stage.set_step(step).map_err(|error| error.to_string())?;
+        stage.set_step(step).map_err(Trouble::from)?;
         let (camera, format) = (&shared.settings.id, stage.encoded_format());
         let slowed = cause.map(|cause| self.throttle.notice(cause, &format));
         match &slowed {
@@ -276,7 +307,7 @@ impl Worker {
     }
 
     /// Frames that an encoder which was behind has finished meanwhile; gives the last one's kind, or a key frame's.
-    fn publish_late(&mut self, stage: &mut Stage) -> Result<Option<FrameKind>, String> {
+    fn publish_late(&mut self, stage: &mut Stage) -> Result<Option<FrameKind>, Trouble> {
         let mut kind = None;
         loop {
             match stage.encoder.take_ready() {
@@ -321,7 +352,7 @@ impl Worker {
     }
 
     /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
-    fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), String> {
+    fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), Trouble> {
         let camera = &self.shared.settings.id;
         if matches!(error, EncodeError::Damaged(_)) {
             self.shared.control().counters.damaged += 1;
@@ -330,7 +361,7 @@ impl Worker {
         }
         self.shared.control().counters.encode_errors += 1;
         tracing::warn!(%camera, encoder = %stage.in_use.name, "{error}; making a new encoder");
-        stage.replace(error).map_err(|error| error.to_string())
+        stage.replace(error).map_err(Trouble::from)
     }
 
     /// Key frames of a camera that encodes by itself: it is asked for those that are wanted, and for the one that is
@@ -345,7 +376,7 @@ impl Worker {
     }
 }
 
-/// Notices that a camera says nothing.
+/// Notices that a camera says nothing, or nothing that can be understood.
 struct Silence {
     timing: Timing,
     since: Instant,
@@ -358,14 +389,31 @@ impl Silence {
         self.first = false;
     }
 
-    fn check(&self, now: Instant, format: &VideoFormat, source: &dyn CameraSource) -> Result<(), String> {
-        let allowed = if self.first { self.timing.first_frame } else { self.timing.silence }
-            .max(format.rate.interval() * 3);
+    fn check(&self, now: Instant, format: &VideoFormat, source: &dyn CameraSource) -> Result<(), Trouble> {
         let silent = now.saturating_duration_since(self.since);
-        if silent < allowed {
+        if silent < self.allowed(format) {
             return Ok(());
         }
-        Err(CameraError::Stalled { device: source.describe(), seconds: silent.as_secs_f32() }.to_string())
+        Err(CameraError::Stalled { device: source.describe(), seconds: silent.as_secs_f32() }.into())
+    }
+
+    /// After a damaged picture.
+    fn damaged(
+        &self,
+        now: Instant,
+        format: &VideoFormat,
+        source: &dyn CameraSource,
+        damage: &Damage,
+    ) -> Result<(), Trouble> {
+        if now.saturating_duration_since(self.since) < self.allowed(format) {
+            return Ok(());
+        }
+        Err(CameraError::Damaged { device: source.describe(), what: damage.to_string() }.into())
+    }
+
+    fn allowed(&self, format: &VideoFormat) -> Duration {
+        let allowed = if self.first { self.timing.first_frame } else { self.timing.silence };
+        allowed.max(format.rate.interval() * 3)
     }
 }
 

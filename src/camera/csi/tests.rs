@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 use crate::{
-    camera::{Accept, FrameRate, PixelFormat},
+    camera::FrameRate,
     encode::{Encoder, FrameKind, Request, passthrough::Passthrough},
 };
 
@@ -151,4 +151,19 @@ fn a_size_that_cannot_be_is_refused_with_what_can() {
     let source = source(vec![], Board::DoesNotEncode);
     let error = source.open(&wish(800, 600, SizeWish::Exact)).map(drop).unwrap_err().to_string();
     assert!(error.contains("camera csi cannot do 800x600") && error.contains("a multiple of 64"), "{error}");
+}
+
+#[test]
+fn pictures_are_had_where_h264_is_not_accepted_and_a_board_without_an_encoder_says_so() {
+    let pictures = Wish { accept: Accept::Pictures, ..wish(64, 48, SizeWish::Exact) };
+    let folder = Folder::new("accept");
+    let program = folder.program("rpicam-vid", "cat /dev/zero");
+    for accept in [Accept::Pictures, Accept::PicturesFirst] {
+        let wish = Wish { accept, ..pictures };
+        let camera = source(vec![program.clone()], Board::Encodes).open(&wish).unwrap();
+        assert_eq!(camera.format().pixel, PixelFormat::I420);
+    }
+    let only_h264 = Wish { accept: Accept::H264, ..pictures };
+    let error = source(vec![], Board::DoesNotEncode).open(&only_h264).map(drop).unwrap_err().to_string();
+    assert!(error.contains("this board has no encoder for H.264"), "{error}");
 }

@@ -47,7 +47,7 @@ fn not_accepted(names: &str, accept: Accept) -> (String, String) {
             format!("it makes no H.264 by itself (it gives {names})"),
             "set encoder = \"auto\", or choose another camera".to_owned(),
         ),
-        Accept::Pictures | Accept::Any => (
+        Accept::Pictures | Accept::PicturesFirst | Accept::Any => (
             format!(
                 "it gives video only ({names}), and pictures are needed, to encode them or to draw on them"
             ),

@@ -127,12 +127,14 @@ fn only_what_the_wish_accepts_is_taken() {
     let accepting = |accept| Wish { accept, ..wish(1280, 720, 30, SizeWish::Nearest) };
     for (accept, taken) in [
         (Accept::Any, "H264"),
+        (Accept::PicturesFirst, "YUYV"),
         (Accept::Pictures, "YUYV"),
         (Accept::H264, "H264"),
         (Accept::Only(PixelFormat::Mjpeg), "MJPG"),
     ] {
         assert_eq!(chosen(&offers, &accepting(accept)).0, taken);
     }
+    assert_eq!(chosen(&offers[..1], &accepting(Accept::PicturesFirst)).0, "H264", "there is nothing else");
     let none = refusal(&offers[1..], &accepting(Accept::H264));
     assert!(none.contains("it makes no H.264 by itself (it gives YUYV, MJPG)"), "{none}");
     let video_only = refusal(&offers[..1], &accepting(Accept::Pictures));

@@ -58,7 +58,7 @@ async fn a_camera_that_is_not_there_is_a_slate_with_the_reason_and_then_the_pict
     let state = rig.until(is_down).await;
     let CameraState::NoPicture { profile_level, .. } = state else { unreachable!("{state:?}") };
     assert_eq!(profile_level[..2], [0x42, 0xc0], "what a camera that is encoded here will have");
-    let message = "no camera at scripted: wait".to_owned();
+    let message = "no camera at scripted".to_owned();
     assert_eq!(*rig.handle.notice().borrow(), Some(Notice { code: NoticeCode::Slate, message }));
 
     rig.script.refusals.store(0, SeqCst);
@@ -229,4 +229,27 @@ async fn a_changed_format_has_its_key_frame_with_the_second_frame_of_it() {
     rig.step(Step::Changed(larger, picture(&larger)));
     rig.step(Step::Frame(picture(&larger)));
     assert_eq!(watcher.next().await, (Shown::Camera, FrameKind::Key));
+}
+
+#[tokio::test]
+async fn a_camera_whose_pictures_are_all_damaged_is_opened_anew_and_viewers_are_told() {
+    let mut rig = Rig::new(I420);
+    let mut viewer = rig.handle.subscribe();
+    rig.through(&mut viewer).await;
+    rig.until(is_streaming).await;
+    for _ in 0..3 {
+        rig.step(Step::Frame(vec![0; 7]));
+        rig.advance(1000);
+    }
+    let shown = reason(
+        rig.until(
+            |state| matches!(state, CameraState::NoPicture { reason, .. } if reason.contains("damaged")),
+        )
+        .await,
+    );
+    assert!(shown.ends_with("gives nothing but damaged pictures"), "{shown}");
+    assert!(rig.handle.stats().damaged >= 1);
+    rig.frame();
+    assert_eq!(rig.camera_frame(&mut viewer).await.kind, FrameKind::Key);
+    assert_eq!(rig.handle.stats().opened, 2);
 }
