@@ -2,10 +2,19 @@
 
 use std::process::Command;
 
-use pinhole::camera::{
-    Accept, CameraError, FrameRate, PixelFormat, Wish,
-    negotiate::{self, FourCc, Offer},
-    v4l2::V4l2Source,
+use openh264::{decoder::Decoder, formats::YUVSource};
+use pinhole::{
+    camera::{
+        Accept, CameraError, Frame, FrameRate, PixelFormat, VideoFormat, Wish,
+        negotiate::{self, FourCc, Offer},
+        v4l2::V4l2Source,
+    },
+    clock,
+    encode::{
+        Bitrate, Request,
+        choice::{self, Kind},
+        convert::Converter,
+    },
 };
 
 use crate::{DEVICE, bars, contract::check, control, wish};
@@ -60,6 +69,40 @@ fn assert_shown(pixel: PixelFormat) {
     assert_eq!(format.rate, FrameRate::new(25));
     assert_eq!(picture.data.len(), format.frame_bytes(), "{pixel:?}");
     bars::assert_bars(&format, &picture.data);
+    assert_encoded(&format, &picture.data);
+}
+
+/// The way to a viewer: converted, encoded and decoded again, each plane is the source's to 35 dB, and the bars have their
+/// colours.
+fn assert_encoded(format: &VideoFormat, data: &[u8]) {
+    let (width, height) = (format.width as usize, format.height as usize);
+    let mut converter = Converter::new(*format).unwrap();
+    let mut encoder = choice::make(Kind::OpenH264, *format, Bitrate(8_000_000)).unwrap().encoder;
+    let frame = Frame { data, captured: clock::now(), dmabuf: None, skipped: 0 };
+    let output = encoder.encode(&frame, Request::Any).unwrap().expect("a key frame");
+    let mut decoder = Decoder::new().unwrap();
+    let decoded = decoder.decode(&output.data).unwrap().expect("a picture");
+    let source = converter.convert(data).unwrap();
+    let strides = decoded.strides();
+    let mut seen = Vec::with_capacity(width * height * 3 / 2);
+    for (name, ours, theirs, (width, height)) in [
+        ("Y", (source.y, source.y_stride), (decoded.y(), strides.0), (width, height)),
+        ("U", (source.u, source.chroma_stride), (decoded.u(), strides.1), (width / 2, height / 2)),
+        ("V", (source.v, source.chroma_stride), (decoded.v(), strides.2), (width / 2, height / 2)),
+    ] {
+        let mut error = 0_u64;
+        for row in 0..height {
+            let (a, b) = (&ours.0[row * ours.1..][..width], &theirs.0[row * theirs.1..][..width]);
+            error += a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum::<u64>();
+            seen.extend_from_slice(b);
+        }
+        let psnr = 10.0 * (255.0_f64.powi(2) * (width * height) as f64 / error.max(1) as f64).log10();
+        assert!(psnr >= 35.0, "{:?}: {name} has {psnr:.1} dB", format.pixel);
+    }
+    if format.pixel != PixelFormat::Grey {
+        let i420 = VideoFormat { pixel: PixelFormat::I420, stride: format.width, ..*format };
+        bars::assert_bars(&i420, &seen);
+    }
 }
 
 fn assert_refused(fourcc: FourCc) {
