@@ -45,7 +45,11 @@ use crate::{
     clock,
     config::{CameraConfig, Config, Embedded, Listen, Source},
     control::{self, Reach},
-    encode::overlay::Caption,
+    encode::{
+        EncodeError,
+        choice::{self, Choice},
+        overlay::Caption,
+    },
     inviter::Inviter,
     links::{self, Output, Place},
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
@@ -150,11 +154,18 @@ fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
     };
     // A program is not run only to see whether it runs.
     let opens_at_start = !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_)));
-    if opens_at_start && let Err(error) = source.open(&camera.wish) {
-        if !error.may_pass() {
-            return Err(error.into());
+    if camera.encoder == Choice::M2m && choice::encoders().is_empty() {
+        return Err(EncodeError::NoHardware.into());
+    }
+    if opens_at_start {
+        match source.open(&camera.wish) {
+            // What it gives must be for the encoder that was named.
+            Ok(opened) => drop(camera.encoder.candidates(opened.format().pixel)?),
+            Err(error) if error.may_pass() => {
+                warn!(camera = %camera.id, "{error}; it is tried again while someone watches");
+            }
+            Err(error) => return Err(error.into()),
         }
-        tracing::warn!(camera = %camera.id, "{error}; it is tried again while someone watches");
     }
     check_controls(camera, source.as_ref())?;
     Ok(source)

@@ -99,6 +99,13 @@ struct V4l2Camera {
     assembler: Assembler,
     /// The access unit that was given out last; none of raw formats.
     unit: Option<Encoded>,
+    before_turning: turning::Before,
+}
+
+impl Drop for V4l2Camera {
+    fn drop(&mut self) {
+        turning::restore(&self.device, &self.before_turning);
+    }
 }
 
 impl Camera for V4l2Camera {
@@ -136,7 +143,7 @@ impl Camera for V4l2Camera {
     }
 
     fn turn(&mut self, wanted: Orientation) -> Orientation {
-        turning::turn(&self.device, &self.name, wanted)
+        turning::turn(&self.device, &self.name, wanted, &mut self.before_turning)
     }
 
     fn request_key_frame(&mut self) {
@@ -168,6 +175,7 @@ impl V4l2Camera {
             last_picture: clock::now(),
             assembler: Assembler::default(),
             unit: None,
+            before_turning: turning::Before::new(),
         }
     }
 

@@ -110,6 +110,15 @@ fn a_size_that_the_camera_cannot_do_is_refused_at_the_start() {
 }
 
 #[test]
+fn an_encoder_that_is_not_there_or_not_for_this_camera_is_refused_at_the_start() {
+    let folder = Folder::new("encoder");
+    let said = refusal(&folder, &with(&["--encoder", "m2m"]));
+    assert!(said.contains("no H.264 encoder") && said.contains("--encoder auto"), "{said}");
+    let said = refusal(&folder, &with(&["--encoder", "passthrough"]));
+    assert!(said.contains("passthrough") && said.contains("auto"), "{said}");
+}
+
+#[test]
 fn a_file_that_is_no_camera_and_one_that_is_no_h264_are_refused() {
     let folder = Folder::new("files");
     let said = refusal(&folder, &["--camera", "/dev/null", "--listen", "127.0.0.1:0"]);

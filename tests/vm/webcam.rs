@@ -100,8 +100,12 @@ fn the_camera_flips_its_picture_by_itself_and_a_quarter_turn_is_left_to_others()
             left_side,
             "{wanted}: luma {luma} at the left"
         );
+        drop(camera);
+        let output =
+            Command::new("v4l2-ctl").args(["-d", DEVICE, "-C", "horizontal_flip,vertical_flip"]).output();
+        let controls = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(controls, "horizontal_flip: 0\nvertical_flip: 0\n", "it is left as it was found");
     }
-    control("horizontal_flip=0,vertical_flip=0");
 }
 
 #[test]

@@ -63,9 +63,12 @@ impl Abilities {
     }
 }
 
-/// Has the device turn its pictures as far as it can, and gives what it does. A device that nothing is wanted of keeps
-/// what others have set.
-pub(super) fn turn(device: &Device, name: &str, wanted: Orientation) -> Orientation {
+/// What the controls were before, each with its id.
+pub(super) type Before = Vec<(u32, i64)>;
+
+/// Has the device turn its pictures as far as it can, and gives what it does; what was there before is put into `before`.
+/// A device that nothing is wanted of keeps what others have set.
+pub(super) fn turn(device: &Device, name: &str, wanted: Orientation, before: &mut Before) -> Orientation {
     if wanted == Orientation::UPRIGHT {
         return wanted;
     }
@@ -79,11 +82,20 @@ pub(super) fn turn(device: &Device, name: &str, wanted: Orientation) -> Orientat
         (abilities.half_turn, v4l_sys::V4L2_CID_ROTATE, both && !two_flips, 180),
     ];
     for (_, id, on, value) in settings.into_iter().filter(|(ability, ..)| *ability == Ability::Has) {
+        before.extend(read(device, id).ok().map(|value| (id, value)));
         if let Err(reason) = write(device, id, if on { value } else { 0 }) {
             tracing::debug!(device = %name, %reason, "the camera does not turn its pictures");
         }
     }
     does(device)
+}
+
+/// Leaves the device as it was found, for the next program, and for the setting that asks for no turn any more.
+pub(super) fn restore(device: &Device, before: &Before) {
+    for (id, value) in before {
+        // One that was unplugged needs none of that.
+        let _ = write(device, *id, *value);
+    }
 }
 
 /// What the controls say now. (A quarter turn by another program is none of ours, and shows in the picture.)

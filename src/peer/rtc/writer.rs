@@ -22,6 +22,8 @@ pub struct FrameWriter {
     header: rtp::header::Header,
     /// The id of the video-orientation header extension, where the viewer has it.
     orientation_id: Option<u8>,
+    /// Whether a turned frame was sent: from then on each says how it is turned, as receivers may keep the last value.
+    turned: bool,
 }
 
 impl FrameWriter {
@@ -41,7 +43,7 @@ impl FrameWriter {
             ..Default::default()
         };
         let clock = RtpClock { start: None, offset: (random >> 32) as u32 };
-        Self { track, payloader: H264Payloader::default(), clock, header, orientation_id }
+        Self { track, payloader: H264Payloader::default(), clock, header, orientation_id, turned: false }
     }
 
     /// Whether the viewer turns pictures as [`EncodedFrame::rotation`] says.
@@ -57,13 +59,14 @@ impl FrameWriter {
         let payloads = self.payloader.payload(MAX_PAYLOAD_LEN, &frame.data).map_err(RtcError::internal)?;
         self.header.timestamp = self.clock.timestamp(frame.captured);
         let last = payloads.len().saturating_sub(1);
+        self.turned |= frame.rotation != Rotation::None;
         for (index, payload) in payloads.into_iter().enumerate() {
             self.header.marker = index == last;
             let mut packet = rtp::Packet { header: self.header.clone(), payload };
             // Receivers take the turn of a frame from its last packet.
             if let Some(id) = self.orientation_id
                 && index == last
-                && frame.rotation != Rotation::None
+                && self.turned
             {
                 let value = Bytes::copy_from_slice(&[frame.rotation.quarters() as u8]);
                 packet.header.set_extension(id, value).map_err(RtcError::internal)?;
