@@ -306,3 +306,31 @@ fn what_is_written_on_or_mirrored_is_taken_as_pictures_first_unless_an_encoder_i
         assert_eq!(config.cameras[0].wish.accept, accept, "{text}");
     }
 }
+
+#[test]
+fn the_services_configuration_is_good_and_so_is_each_line_that_it_shows() {
+    let text = include_str!("../../systemd/pinhole.toml");
+    let as_it_is = load(text).expect("good");
+    let shown: String = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|rest| rest.starts_with('[') || rest.contains(" = "))
+                .unwrap_or(line)
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let config = load(&shown).expect("good with all that it shows");
+    // What it says is taken without a line, is.
+    let (default, shown) = (&as_it_is.cameras[0], &config.cameras[0]);
+    assert_eq!((default.bitrate, default.encoder, default.hot), (shown.bitrate, shown.encoder, shown.hot));
+    assert_eq!((default.wish.width, default.wish.rate), (shown.wish.width, shown.wish.rate));
+    assert_eq!(
+        (as_it_is.web.listen, as_it_is.webrtc.max_viewers),
+        (config.web.listen, config.webrtc.max_viewers)
+    );
+    assert_eq!(
+        (&as_it_is.broker.root, as_it_is.broker.embedded),
+        (&config.broker.root, config.broker.embedded)
+    );
+}
