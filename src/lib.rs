@@ -2,8 +2,9 @@
 //!
 //! # A frame's journey
 //! 1. [`camera`] dequeues a mapped buffer from the driver (or makes, reads or plays a frame).
-//! 2. [`pipeline`], the camera's own thread, hands the newest frame to [`encode`], which converts it straight from
-//!    that buffer into the encoder's planes and encodes it once.
+//! 2. [`pipeline`], the camera's own thread, hands the newest frame to [`encode`], which encodes it once: by the
+//!    board's encoder, straight from that buffer where it can be shared; else in software, converted straight from
+//!    it into the encoder's planes. What a camera has encoded itself is handed on.
 //! 3. [`h264`] puts SPS and PPS before each IDR access unit.
 //! 4. [`hub`] appends it to a ring and wakes the viewers' sessions. Nothing ever waits for a viewer.
 //! 5. [`peer`]: each session has its own cursor and WebRTC connection.
@@ -12,7 +13,8 @@
 //!
 //! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
 //! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
-//! [`control`] is how the owner speaks with a running agent.
+//! [`control`] is how the owner speaks with a running agent, [`systemd`] what the service manager hears. [`text`] is
+//! a font for pictures.
 //!
 //! # Invariants
 //! - No viewer: the camera is closed and the encoder is gone.
