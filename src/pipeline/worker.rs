@@ -218,16 +218,18 @@ impl Worker {
             let format = camera.format();
             let result = if format == stage.format { result } else { stage.change(format, result) };
             shared.control().air.encoded();
-            match &result {
-                Err(EncodeError::Damaged(damage)) => {
-                    silence.damaged(now, &stage.format, self.source.as_ref(), damage)?;
-                }
-                Ok(_) | Err(_) => silence.broken(now),
-            }
             let kind = match result {
-                Ok(Some(output)) => self.publish(output, &mut stage),
-                Ok(None) => None,
+                Ok(output) => {
+                    silence.broken(now);
+                    output.and_then(|output| self.publish(output, &mut stage))
+                }
+                Err(EncodeError::Damaged(damage)) => {
+                    self.count_damaged(&damage);
+                    silence.damaged(now, &stage.format, self.source.as_ref(), &damage)?;
+                    None
+                }
                 Err(error) => {
+                    silence.broken(now);
                     self.recover(error, &mut stage)?;
                     None
                 }
@@ -351,12 +353,16 @@ impl Worker {
         self.shared.set_state(CameraState::Streaming { format, profile_level });
     }
 
+    fn count_damaged(&self, damage: &Damage) {
+        self.shared.control().counters.damaged += 1;
+        tracing::debug!(camera = %self.shared.settings.id, "a damaged frame came: {damage}");
+    }
+
     /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
     fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), Trouble> {
         let camera = &self.shared.settings.id;
-        if matches!(error, EncodeError::Damaged(_)) {
-            self.shared.control().counters.damaged += 1;
-            tracing::debug!(%camera, "{error}");
+        if let EncodeError::Damaged(damage) = &error {
+            self.count_damaged(damage);
             return Ok(());
         }
         self.shared.control().counters.encode_errors += 1;
