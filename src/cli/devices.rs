@@ -12,23 +12,25 @@ use serde::Serialize;
 use super::{CommandError, Stdout};
 use crate::{
     camera::{
+        VideoFormat,
         negotiate::{self, Offer, RateRange, SizeRange},
         v4l2::{self, Survey},
     },
     config,
-    encode::m2m::{self, FoundEncoder},
+    encode::{
+        choice::{self, Choice, InUse},
+        m2m::{self, FoundEncoder},
+    },
 };
 
 /// Looks, and shows it.
 pub(super) fn run(json: bool, out: &mut Stdout) -> Result<(), CommandError> {
+    let found = m2m::find(m2m::H264);
+    let surveys = v4l2::survey(&config::default_wish()).into_iter();
     let devices = Devices {
-        cameras: v4l2::survey(&config::default_wish()).into_iter().map(CameraRow::new).collect(),
+        cameras: surveys.map(|survey| CameraRow::new(survey, &found)).collect(),
         csi: csi::list(),
-        encoders: m2m::find(m2m::H264)
-            .into_iter()
-            .map(EncoderRow::board)
-            .chain([EncoderRow::openh264()])
-            .collect(),
+        encoders: found.into_iter().map(EncoderRow::board).chain([EncoderRow::openh264()]).collect(),
     };
     if json { out.print_json(&devices) } else { out.print(&show::text(&devices)) }
 }
@@ -83,6 +85,8 @@ struct ChoiceRow {
     height: u32,
     fps: f64,
     why: String,
+    /// What would encode it, and why.
+    encoder: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +101,7 @@ struct EncoderRow {
 }
 
 impl CameraRow {
-    fn new(survey: Survey) -> Self {
+    fn new(survey: Survey, encoders: &[FoundEncoder]) -> Self {
         let Survey { path, links, used, content } = survey;
         let bare = Self {
             path,
@@ -117,13 +121,24 @@ impl CameraRow {
             Ok(choice) => {
                 let fourcc = choice.fourcc.to_string();
                 let fps = rounded(choice.rate.per_second());
+                let encoder = encoder(&choice, encoders);
                 let negotiate::Choice { width, height, why, .. } = choice;
-                (Some(ChoiceRow { fourcc, width, height, fps, why }), None)
+                (Some(ChoiceRow { fourcc, width, height, fps, why, encoder }), None)
             }
             Err(error) => (None, Some(error.to_string())),
         };
         let formats = content.offers.iter().map(FormatRow::new).collect();
         Self { card: Some(content.card), driver: Some(content.driver), formats, choice, problem, ..bare }
+    }
+}
+
+/// Which encoder a camera would get, in words.
+fn encoder(choice: &negotiate::Choice, found: &[FoundEncoder]) -> String {
+    let negotiate::Choice { pixel, width, height, rate, .. } = *choice;
+    let stride = pixel.row_bytes(width).unwrap_or(0);
+    match choice::explain(Choice::Auto, &VideoFormat { pixel, width, height, stride, rate }, found) {
+        Ok(InUse { name, why, .. }) => format!("{name}: {why}"),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -55,6 +55,27 @@ fn failure(camera: &mut dyn Camera) -> CameraError {
     }
 }
 
+/// A buffer that the driver marks as damaged is no picture, and counts as lost.
+fn assert_counts_a_damaged_buffer() {
+    let mut camera = open(&wish(320, 180, 10));
+    next(camera.as_mut()).unwrap();
+    assert_eq!(next(camera.as_mut()).unwrap().skipped, 0);
+    control("inject_v4l2_buf_flag_error=1");
+    let skipped: u32 = (0..10).map(|_| next(camera.as_mut()).unwrap().skipped).sum();
+    assert!(skipped >= 1);
+}
+
+/// A stream that fails is an error, and the device gives pictures again when it is opened anew.
+fn assert_opens_again_after_a_failed_stream() {
+    let mut camera = open(&wish(320, 180, 30));
+    next(camera.as_mut()).unwrap();
+    control("inject_fatal_streaming_error=1");
+    let error = failure(camera.as_mut());
+    assert!(matches!(error, CameraError::Io { .. }), "{error}");
+    drop(camera);
+    next(open(&wish(320, 180, 30)).as_mut()).unwrap();
+}
+
 /// Sets one of vivid's controls from another process, as a person would.
 fn control(setting: &str) {
     v4l2_ctl(&["-c", setting]);

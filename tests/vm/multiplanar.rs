@@ -1,8 +1,9 @@
 //! vivid through the multi-planar API, as the image units of system chips speak it.
 
-use pinhole::camera::CameraError;
-
-use crate::{assert_shares_its_buffers, contract::next, control, failure, formats, open, wish};
+use crate::{
+    assert_counts_a_damaged_buffer, assert_opens_again_after_a_failed_stream, assert_shares_its_buffers,
+    formats,
+};
 
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test multiplanar"]
@@ -19,22 +20,11 @@ fn buffers_are_shared_with_other_drivers() {
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test multiplanar"]
 fn a_damaged_buffer_is_dropped_and_counted() {
-    let mut camera = open(&wish(320, 180, 10));
-    next(camera.as_mut()).unwrap();
-    assert_eq!(next(camera.as_mut()).unwrap().skipped, 0);
-    control("inject_v4l2_buf_flag_error=1");
-    let skipped: u32 = (0..10).map(|_| next(camera.as_mut()).unwrap().skipped).sum();
-    assert!(skipped >= 1);
+    assert_counts_a_damaged_buffer();
 }
 
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test multiplanar"]
 fn a_stream_that_fails_can_be_opened_again() {
-    let mut camera = open(&wish(320, 180, 30));
-    next(camera.as_mut()).unwrap();
-    control("inject_fatal_streaming_error=1");
-    let error = failure(camera.as_mut());
-    assert!(matches!(error, CameraError::Io { .. }), "{error}");
-    drop(camera);
-    next(open(&wish(320, 180, 30)).as_mut()).unwrap();
+    assert_opens_again_after_a_failed_stream();
 }

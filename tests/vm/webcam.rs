@@ -19,7 +19,8 @@ use pinhole::{
 };
 
 use crate::{
-    DEVICE, DRIVER, assert_shares_its_buffers,
+    DEVICE, DRIVER, assert_counts_a_damaged_buffer, assert_opens_again_after_a_failed_stream,
+    assert_shares_its_buffers,
     contract::{DEFAULT_WISH, check, next},
     control, failure, formats, open, refusal, wish,
 };
@@ -169,12 +170,7 @@ fn a_driver_that_disconnects_is_lost() {
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test webcam"]
 fn a_damaged_buffer_is_dropped_and_counted() {
-    let mut camera = open(&wish(320, 180, 10));
-    next(camera.as_mut()).unwrap();
-    assert_eq!(next(camera.as_mut()).unwrap().skipped, 0);
-    control("inject_v4l2_buf_flag_error=1");
-    let skipped: u32 = (0..10).map(|_| next(camera.as_mut()).unwrap().skipped).sum();
-    assert!(skipped >= 1);
+    assert_counts_a_damaged_buffer();
 }
 
 #[test]
@@ -236,13 +232,7 @@ fn a_camera_without_frames_is_stalled() {
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test webcam"]
 fn a_stream_that_fails_can_be_opened_again() {
-    let mut camera = open(&wish(320, 180, 30));
-    next(camera.as_mut()).unwrap();
-    control("inject_fatal_streaming_error=1");
-    let error = failure(camera.as_mut());
-    assert!(matches!(error, CameraError::Io { .. }), "{error}");
-    drop(camera);
-    next(open(&wish(320, 180, 30)).as_mut()).unwrap();
+    assert_opens_again_after_a_failed_stream();
 }
 
 #[test]

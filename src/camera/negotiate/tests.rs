@@ -1,3 +1,5 @@
+//! What is chosen of what known cameras offer, and of anything else.
+
 use super::*;
 use crate::camera::Accept;
 

@@ -66,6 +66,7 @@ fn camera(row: &CameraRow) -> String {
     }
     if let Some(choice) = &row.choice {
         text += &labelled("chosen", &choice.why);
+        text += &labelled("encoder", &choice.encoder);
     }
     if let Some(problem) = &row.problem {
         text += &labelled("not usable", problem);
@@ -196,6 +197,7 @@ mod tests {
             height: 720,
             fps: 30.0,
             why: "MJPG 1280x720 at 30 fps, as asked".into(),
+            encoder: "/dev/video11 (bcm2835-codec-encode): the board has it".into(),
         };
         let links = vec!["/dev/v4l/by-id/usb-cam".into(), "/dev/v4l/by-path/usb-1".into()];
         let used = Some("by ffmpeg (pid 7)".into());
@@ -219,6 +221,7 @@ Cameras
     NV12        32x32 to 640x480 in steps of 2x2 at 1 to 60 fps
     not used    Y16
     chosen      MJPG 1280x720 at 30 fps, as asked
+    encoder     /dev/video11 (bcm2835-codec-encode): the board has it
 
 Encoders
   /dev/video11: bcm2835-codec-encode, H264 from YU12, NV12, up to 1920x1920
