@@ -5,10 +5,8 @@
 //! a buffer twice after a wait that timed out, and its `Drop` can panic. So only its ioctl layer is used.
 
 use std::{
-    ffi::c_void,
     io,
     os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
-    ptr::{self, NonNull},
     slice,
     sync::Arc,
     time::Duration,
@@ -18,10 +16,14 @@ use v4l::{
     Device,
     device::Handle,
     v4l_sys::{self, v4l2_buffer, v4l2_exportbuffer, v4l2_plane, v4l2_requestbuffers},
-    v4l2::{self, vidioc},
+    v4l2::vidioc,
 };
 
-use super::{format::Api, ioctl::ioctl};
+use super::{
+    format::Api,
+    ioctl::ioctl,
+    map::{Access, Map},
+};
 
 /// The buffers of one device, and whether it streams. Dropping stops the stream and unmaps the buffers.
 pub struct CaptureBuffers {
@@ -70,7 +72,8 @@ impl CaptureBuffers {
         let mut all = Self { device, api, buffers: Vec::new(), held: None };
         for index in 0..request.count {
             let (length, offset) = all.query(index)?;
-            all.buffers.push(Buffer { map: Map::new(&all.device, length, offset)?, shared: None });
+            all.buffers
+                .push(Buffer { map: Map::new(&all.device, length, offset, Access::Read)?, shared: None });
         }
         Ok(all)
     }
@@ -163,8 +166,8 @@ impl CaptureBuffers {
         let Some((held, Buffer { map, .. })) = self.held() else { return &[] };
         // SAFETY: `map` is mapped for reading over `length` bytes until it is dropped. The driver does not write
         // to a buffer that is dequeued, and queueing it again takes `&mut self`, which outlasts this borrow.
-        let all = unsafe { slice::from_raw_parts(map.start.as_ptr().cast::<u8>(), map.length) };
-        let end = held.end.min(map.length);
+        let all = unsafe { slice::from_raw_parts(map.start(), map.length()) };
+        let end = held.end.min(map.length());
         &all[held.begin.min(end)..end]
     }
 
@@ -225,35 +228,6 @@ impl std::fmt::Debug for CaptureBuffers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { device, api, buffers, held } = self;
         write!(f, "{} buffers of fd {} ({api:?}), held: {held:?}", buffers.len(), device.fd())
-    }
-}
-
-/// One mapped buffer.
-#[derive(Debug)]
-struct Map {
-    start: NonNull<c_void>,
-    length: usize,
-}
-
-// SAFETY: a mapping belongs to the process, not to a thread, and this one is owned by one value.
-unsafe impl Send for Map {}
-
-impl Map {
-    fn new(device: &Handle, length: u32, offset: u32) -> io::Result<Self> {
-        // On 32-bit systems off_t has a sign; the drivers' offsets stay below 2^31.
-        let (length, offset) = (length as usize, offset as libc::off_t);
-        let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED);
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that Rust knows.
-        let start = unsafe { v4l2::mmap(ptr::null_mut(), length, protection, flags, device.fd(), offset) }?;
-        let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, length })
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: this is the mapping that `new` made; slices of it borrow its owner, so there are none left.
-        let _ = unsafe { v4l2::munmap(self.start.as_ptr(), self.length) };
     }
 }
 

@@ -14,3 +14,4 @@ pub mod timings;
 pub mod video;
 
 mod ioctl;
+mod map;

@@ -2,21 +2,23 @@
 //! put in) another device's, imported by descriptor. Not here: what is in them.
 
 use std::{
-    ffi::c_void,
     io,
     os::fd::{AsRawFd, BorrowedFd},
-    ptr::{self, NonNull},
     slice,
     time::Duration,
 };
 
 use v4l::{
     v4l_sys::{self, v4l2_buffer, v4l2_plane, v4l2_requestbuffers},
-    v4l2::{self, vidioc},
+    v4l2::vidioc,
 };
 
 use super::{M2m, Node, Side};
-use crate::sys::{format::Api, ioctl::ioctl};
+use crate::sys::{
+    format::Api,
+    ioctl::ioctl,
+    map::{Access, Map},
+};
 
 /// Where the buffers' memory is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,14 +144,14 @@ impl Queue {
         let Some(map) = self.ours(index) else { return &[] };
         // SAFETY: `map` is mapped over `length` bytes until it is dropped, and the driver does not write to a buffer
         // that is ours. Giving it to the driver takes `&mut self`, which outlasts this borrow.
-        unsafe { slice::from_raw_parts(map.start.as_ptr().cast::<u8>(), map.length) }
+        unsafe { slice::from_raw_parts(map.start(), map.length()) }
     }
 
     /// A buffer's bytes to write to; none while it is the driver's, and none of imported memory.
     pub fn bytes_mut(&mut self, index: u32) -> &mut [u8] {
         let Some(map) = self.ours(index) else { return &mut [] };
         // SAFETY: as in `bytes`; and the borrow of `self` is unique, so there is no other slice of it.
-        unsafe { slice::from_raw_parts_mut(map.start.as_ptr().cast::<u8>(), map.length) }
+        unsafe { slice::from_raw_parts_mut(map.start(), map.length()) }
     }
 
     /// Gives a mapped buffer to the driver, with `used` bytes in it. `stamp` comes out with what is made of it.
@@ -240,7 +242,7 @@ impl Queue {
             // SAFETY: for mapped memory the driver has filled in `mem_offset`.
             Api::MultiPlane => (plane.length, unsafe { plane.m.mem_offset }),
         };
-        Map::new(&self.device, length, offset)
+        Map::new(&self.device.handle, length, offset, Access::ReadWrite)
     }
 
     fn describe(&self, index: u32, used: usize, stamp: Duration) -> (v4l2_buffer, v4l2_plane) {
@@ -318,34 +320,4 @@ fn stamp(buffer: &v4l2_buffer) -> Duration {
     let seconds = u64::try_from(buffer.timestamp.tv_sec).unwrap_or_default();
     let microseconds = u64::try_from(buffer.timestamp.tv_usec).unwrap_or_default();
     Duration::from_secs(seconds) + Duration::from_micros(microseconds.min(999_999))
-}
-
-/// One mapped buffer.
-#[derive(Debug)]
-struct Map {
-    start: NonNull<c_void>,
-    length: usize,
-}
-
-// SAFETY: a mapping belongs to the process, not to a thread, and this one is owned by one value.
-unsafe impl Send for Map {}
-
-impl Map {
-    fn new(device: &Node, length: u32, offset: u32) -> io::Result<Self> {
-        // On 32-bit systems off_t has a sign; the drivers' offsets (2^30 at the most, for the second queue) fit.
-        let (length, offset) = (length as usize, offset as libc::off_t);
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        let fd = device.handle.fd();
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that Rust knows.
-        let start = unsafe { v4l2::mmap(ptr::null_mut(), length, protection, flags, fd, offset) }?;
-        let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, length })
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: this is the mapping that `new` made; slices of it borrow its owner, so there are none left.
-        let _ = unsafe { v4l2::munmap(self.start.as_ptr(), self.length) };
-    }
 }
