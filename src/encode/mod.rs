@@ -131,6 +131,13 @@ pub enum EncodeError {
     Damaged(Damage),
 }
 
+impl EncodeError {
+    /// What is wrong with the frame, where it is that.
+    pub fn damage(&self) -> Option<&Damage> {
+        if let Self::Damaged(damage) = self { Some(damage) } else { None }
+    }
+}
+
 /// What is wrong with a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {

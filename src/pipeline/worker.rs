@@ -223,14 +223,13 @@ impl Worker {
                     silence.broken(now);
                     output.and_then(|output| self.publish(output, &mut stage))
                 }
-                Err(EncodeError::Damaged(damage)) => {
-                    self.count_damaged(&damage);
-                    silence.damaged(now, &stage.format, self.source.as_ref(), &damage)?;
-                    None
-                }
                 Err(error) => {
-                    silence.broken(now);
+                    let damage = error.damage().cloned();
                     self.recover(error, &mut stage)?;
+                    match damage {
+                        Some(damage) => silence.damaged(now, &stage.format, self.source.as_ref(), &damage)?,
+                        None => silence.broken(now),
+                    }
                     None
                 }
             };
@@ -353,16 +352,12 @@ impl Worker {
         self.shared.set_state(CameraState::Streaming { format, profile_level });
     }
 
-    fn count_damaged(&self, damage: &Damage) {
-        self.shared.control().counters.damaged += 1;
-        tracing::debug!(camera = %self.shared.settings.id, "a damaged frame came: {damage}");
-    }
-
     /// After an error of the encoder: a damaged frame is dropped, a failed encoder is made anew.
     fn recover(&mut self, error: EncodeError, stage: &mut Stage) -> Result<(), Trouble> {
         let camera = &self.shared.settings.id;
-        if let EncodeError::Damaged(damage) = &error {
-            self.count_damaged(damage);
+        if error.damage().is_some() {
+            self.shared.control().counters.damaged += 1;
+            tracing::debug!(%camera, "{error}");
             return Ok(());
         }
         self.shared.control().counters.encode_errors += 1;
