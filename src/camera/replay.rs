@@ -250,17 +250,10 @@ fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::Accept;
 
     const BARS: &str = "tests/fixtures/h264/bars-160x120-25fps.h264";
 
-    const NEAREST: Wish = Wish {
-        width: 1280,
-        height: 720,
-        rate: FrameRate::new(30),
-        size: SizeWish::Nearest,
-        accept: Accept::Any,
-    };
+    const NEAREST: Wish = crate::config::default_wish();
 
     fn refusal(file: impl Into<PathBuf>, wish: &Wish) -> String {
         match (ReplaySource { file: file.into() }).open(wish) {

@@ -12,7 +12,7 @@ use pinhole::{
 };
 use serde_json::Value;
 
-use crate::{DEVICE, bars::assert_bars, control};
+use crate::{DEVICE, another_program, bars::assert_bars, control};
 
 const STATE: &str = "/tmp/commands";
 
@@ -113,14 +113,7 @@ fn devices_are_listed_for_people_and_for_programs() {
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test"]
 fn who_uses_a_device_is_told_and_it_is_left_alone() {
-    let mut other = Command::new("v4l2-ctl")
-        .args(["-d", DEVICE, "--stream-mmap", "--stream-to=-"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stream = other.stdout.take().unwrap();
-    stream.read_exact(&mut [0; 1000]).unwrap();
+    let (mut other, mut stream) = another_program();
     let text = String::from_utf8(says(&["devices"])).unwrap();
     let refusal = refuses(&["snapshot", "--camera", DEVICE, "--out", "/tmp/busy.jpg"]);
     stream.read_exact(&mut [0; 1000]).unwrap();

@@ -17,9 +17,9 @@ mod webcam;
 
 use std::{
     fs::{self, File},
-    io::{Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     os::fd::AsRawFd,
-    process::Command,
+    process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
@@ -74,6 +74,19 @@ fn assert_opens_again_after_a_failed_stream() {
     assert!(matches!(error, CameraError::Io { .. }), "{error}");
     drop(camera);
     next(open(&wish(320, 180, 30)).as_mut()).unwrap();
+}
+
+/// Another program that captures from the camera, and its pictures, of which some have come.
+fn another_program() -> (Child, ChildStdout) {
+    let mut other = Command::new("v4l2-ctl")
+        .args(["-d", DEVICE, "--stream-mmap", "--stream-to=-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stream = other.stdout.take().unwrap();
+    stream.read_exact(&mut [0; 1000]).unwrap();
+    (other, stream)
 }
 
 /// Sets one of vivid's controls from another process, as a person would.

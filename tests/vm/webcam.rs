@@ -1,12 +1,6 @@
 //! A webcam: vivid through the single-planar API, in each of its formats, with every fault it can be made to have.
 
-use std::{
-    fs,
-    io::Read,
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use pinhole::{
     camera::{
@@ -19,8 +13,8 @@ use pinhole::{
 };
 
 use crate::{
-    DEVICE, DRIVER, assert_counts_a_damaged_buffer, assert_opens_again_after_a_failed_stream,
-    assert_shares_its_buffers,
+    DEVICE, DRIVER, another_program, assert_counts_a_damaged_buffer,
+    assert_opens_again_after_a_failed_stream, assert_shares_its_buffers,
     contract::{DEFAULT_WISH, check, next},
     control, failure, formats, open, refusal, wish,
 };
@@ -124,14 +118,7 @@ fn a_second_opener_in_this_program_is_told_that_it_is_in_use() {
 #[test]
 #[ignore = "needs vivid: run by tests/vm/test webcam"]
 fn the_program_that_uses_the_camera_is_named() {
-    let mut other = Command::new("v4l2-ctl")
-        .args(["-d", DEVICE, "--stream-mmap", "--stream-to=-"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdout = other.stdout.take().unwrap();
-    stdout.read_exact(&mut [0; 1000]).unwrap();
+    let (mut other, _stdout) = another_program();
     let error = refusal(&wish(320, 180, 30));
     other.kill().unwrap();
     other.wait().unwrap();
