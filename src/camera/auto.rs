@@ -16,9 +16,16 @@ enum Choice {
 
 /// What `auto` means now. Looks at the devices once.
 pub fn source(bitrate: Bitrate) -> Arc<dyn CameraSource> {
-    let (usable, other) = devices::first();
-    match choose(usable, other, CsiSource::is_installed) {
-        Choice::Device(path) => Arc::new(V4l2Source::first().unwrap_or_else(|| V4l2Source::new(path))),
+    let found = devices::by_use();
+    let first = |wanted: bool| {
+        found.iter().find(|(_, usable)| *usable == wanted).map(|(present, _)| present.path.clone())
+    };
+    match choose(first(true), first(false), CsiSource::is_installed) {
+        Choice::Device(path) => {
+            // It is the first of these, as those that can be used come first.
+            let present = found.into_iter().map(|(present, _)| present).collect();
+            Arc::new(V4l2Source::first(present).unwrap_or_else(|| V4l2Source::new(path)))
+        }
         Choice::Csi => {
             let mut csi = CsiSource::new(0);
             csi.bitrate = bitrate;

@@ -33,21 +33,16 @@ pub fn capture_devices() -> Vec<Found> {
 
 /// The same, and what tells one from another.
 pub(super) fn present() -> Vec<Present> {
+    by_use().into_iter().map(|(present, _)| present).collect()
+}
+
+/// The same, each with whether it has a format that can be used.
+pub(super) fn by_use() -> Vec<(Present, bool)> {
     let links = links();
     let mut found: Vec<_> = video_nodes().into_iter().filter_map(|path| look_at(path, &links)).collect();
     // The sort is stable, so the numbers' order stays.
     found.sort_by_key(|(_, usable)| !usable);
-    found.into_iter().map(|(found, _)| found).collect()
-}
-
-/// The first device with a format that can be used, and whether there is any other that captures.
-pub(super) fn first() -> (Option<PathBuf>, Option<PathBuf>) {
-    let links = links();
-    let found: Vec<_> = video_nodes().into_iter().filter_map(|path| look_at(path, &links)).collect();
-    let first = |wanted: bool| {
-        found.iter().find(|(_, usable)| *usable == wanted).map(|(present, _)| present.path.clone())
-    };
-    (first(true), first(false))
+    found
 }
 
 /// Who is at this path, if it is a camera.

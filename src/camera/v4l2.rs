@@ -19,7 +19,7 @@ use std::{
 use v4l::{Control, Device, control::Value, v4l_sys};
 
 use super::{
-    Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish, devices,
+    Camera, CameraError, CameraSource, Frame, PixelFormat, VideoFormat, Wish, identity::Present,
     orientation::Orientation,
 };
 use crate::{
@@ -61,9 +61,10 @@ impl V4l2Source {
         Self { finder: Finder::new(Named::Card(name.into())) }
     }
 
-    /// The first camera there is, and whenever that one is not there, again the first there is. `None`: there is none.
-    pub fn first() -> Option<Self> {
-        Some(Self { finder: Finder::first(devices::present())? })
+    /// The first of the cameras that are there now, and whenever that one is not there, again the first there is.
+    /// `None`: there is none.
+    pub(super) fn first(present: Vec<Present>) -> Option<Self> {
+        Some(Self { finder: Finder::first(present)? })
     }
 }
 
@@ -294,15 +295,9 @@ fn captured(now: Instant, monotonic: Duration, stamp: Option<Duration>) -> Insta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::camera::{Accept, FrameRate, SizeWish};
+    use crate::camera::FrameRate;
 
-    const NEAREST: Wish = Wish {
-        width: 1280,
-        height: 720,
-        rate: FrameRate::new(30),
-        size: SizeWish::Nearest,
-        accept: Accept::Any,
-    };
+    const NEAREST: Wish = crate::config::default_wish();
 
     fn refusal(path: &str) -> String {
         match V4l2Source::new(path).open(&NEAREST) {
