@@ -18,7 +18,7 @@ use super::{
     link::{Link, PairingSecret},
     message::{ToDevice, ToViewer},
     pairing::{agree, pairing_id, request_key},
-    topic::{DeviceId, DeviceNonce, KeyId, SessionId, Topics},
+    topic::{Address, DeviceId, DeviceNonce, KeyId, SessionId},
     viewer::{Status, ViewerSession},
 };
 use crate::clock;
@@ -236,11 +236,11 @@ fn bad_links() -> Value {
     ])
 }
 
-fn statuses(topics: &Topics) -> Value {
+fn statuses(address: &Address) -> Value {
     let nonce = ids().nonce.to_string();
     let status = |payload: String, online: bool| json!({ "payload": payload, "online": online, "nd": online.then(|| nonce.clone()) });
     json!({
-        "topic": topics.status(),
+        "topic": address.topic_status(),
         "right": [
             status(format!(r#"{{"v":1,"online":true,"nd":"{nonce}"}}"#), true),
             status(text(super::OFFLINE_STATUS), false),
@@ -252,7 +252,7 @@ fn statuses(topics: &Topics) -> Value {
 fn vectors() -> Value {
     let SessionIds { device, key, session, nonce } = ids();
     let keys = session_keys(&ids(), &viewer_key());
-    let topics = Topics::new("pinhole", device).unwrap();
+    let address = Address::new("pinhole", device).unwrap();
     let (there, back) = (envelopes(End::Viewer, to_device()), envelopes(End::Device, to_viewer()));
     let first = |envelopes: &Value| envelopes[0]["envelope"].as_str().unwrap().to_owned();
     let refused = |good: &Value, reflected: &Value| -> Value {
@@ -269,7 +269,7 @@ fn vectors() -> Value {
             "info": format!("pinhole/1 session|{device}|{key}"),
             "to_device_key": hex(&keys[..32]), "to_viewer_key": hex(&keys[32..]),
         },
-        "topics": { "root": "pinhole", "status": topics.status(), "in": topics.inbox(), "out": topics.out(session) },
+        "topics": { "root": "pinhole", "status": address.topic_status(), "in": address.topic_in(), "out": address.topic_out(&session) },
         "to_device": there,
         "to_viewer": back,
         "to_viewer_last": last(),
@@ -278,7 +278,7 @@ fn vectors() -> Value {
         "pairing": pairing(),
         "links": links(),
         "bad_links": bad_links(),
-        "status": statuses(&topics),
+        "status": statuses(&address),
     })
 }
 
