@@ -223,7 +223,7 @@ fn start_cameras(
 
 fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Broker>>, Vec<Carrier>)> {
     let broker = match config.broker.embedded {
-        Embedded::On => Some(Broker::new(address.clone(), Limits::default())),
+        Embedded::On => Some(Broker::new(address.clone(), Limits::default(), &[])),
         Embedded::Off => None,
     };
     let mut carriers: Vec<Carrier> = broker.iter().map(Broker::carrier).collect();

@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod keys;
 pub mod limit;
 pub mod link;
+pub mod login;
 pub mod message;
 pub mod mqtt;
 pub mod pairing;

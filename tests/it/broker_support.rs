@@ -56,7 +56,7 @@ pub struct TestBroker {
 
 impl TestBroker {
     pub async fn start(limits: Limits) -> Self {
-        let broker = Broker::new(address(), limits);
+        let broker = Broker::new(address(), limits, &[]);
         let mut carrier = broker.carrier();
         assert_eq!(next_event(&mut carrier).await, CarrierEvent::Up);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -37,7 +37,7 @@ struct Site {
 
 impl Site {
     async fn start(settings: WebSettings) -> Self {
-        let broker = Broker::new(address(), Limits::default());
+        let broker = Broker::new(address(), Limits::default(), &[]);
         let mut carrier = broker.carrier();
         assert_eq!(next_event(&mut carrier).await, CarrierEvent::Up);
         let listener = web::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
