@@ -5,6 +5,7 @@
 
 mod cameras;
 mod file;
+mod house;
 mod values;
 
 use std::{
@@ -17,6 +18,8 @@ use crate::signal::mqtt::Secret;
 use crate::{cli::RunArgs, signal::message::IceServer};
 pub use cameras::{CameraConfig, Source, default_wish};
 use file::{RawBroker, RawConfig, RawIceServer};
+use house::RawHouse;
+pub use house::{House, Hub};
 pub use values::{BitrateValue, Size, nearest};
 
 /// The port of the page and of `/mqtt`.
@@ -70,6 +73,7 @@ pub struct BrokerConfig {
     pub external: Option<ExternalBroker>,
     /// Where viewers' browsers reach the external broker (`ws://` or `wss://`); `None`: they use the embedded one.
     pub page: Option<PageBroker>,
+    pub house: House,
 }
 
 /// The external broker as browsers reach it.
@@ -163,7 +167,7 @@ impl Config {
             control,
             web: WebConfig {
                 listen: match args.listen.as_deref().or(raw.web.listen.as_deref()) {
-                    Some(text) => parse_listen(text)?,
+                    Some(text) => parse_listen("web.listen", text, DEFAULT_PORT)?,
                     None => Listen::Everywhere(DEFAULT_PORT),
                 },
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
@@ -315,7 +319,8 @@ fn broker(args: &RunArgs, raw: RawBroker, folder: &Path) -> Result<BrokerConfig,
     let root = raw.root.unwrap_or_else(|| DEFAULT_ROOT.to_owned());
     crate::signal::topic::check_root(&root).map_err(|error| value("broker.root", error.to_string()))?;
     let page = page.map(|url| PageBroker { url, account });
-    Ok(BrokerConfig { root, embedded, external, page })
+    let house = RawHouse { listen: raw.listen, accept_devices: raw.accept_devices, hub: raw.hub };
+    Ok(BrokerConfig { root, embedded, external, page, house: house::house(house, embedded)? })
 }
 
 fn is_websocket(url: &str) -> bool {
@@ -354,7 +359,7 @@ fn parse_page_url(url: &str) -> Result<String, ConfigError> {
     Err(value("web.page_url", format!("`{url}` does not fit: give an address as https://HOST/PATH")))
 }
 
-fn parse_listen(text: &str) -> Result<Listen, ConfigError> {
+fn parse_listen(key: &str, text: &str, usual_port: u16) -> Result<Listen, ConfigError> {
     if let Ok(at) = text.parse() {
         return Ok(Listen::At(at));
     }
@@ -362,8 +367,10 @@ fn parse_listen(text: &str) -> Result<Listen, ConfigError> {
         return Ok(Listen::Everywhere(port));
     }
     Err(value(
-        "web.listen",
-        format!("`{text}` does not fit: give ADDRESS:PORT as 0.0.0.0:8480 or [::]:8480, or a port alone"),
+        key,
+        format!(
+            "`{text}` does not fit: give ADDRESS:PORT as 0.0.0.0:{usual_port} or [::]:{usual_port}, or a port alone"
+        ),
     ))
 }
 

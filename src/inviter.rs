@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{Listen, PageBroker},
-    links::{self, Place},
+    links::{self, Place, Reach},
     signal::{
         Address,
         exchange::Command,
@@ -25,6 +25,8 @@ pub struct Inviter {
     /// Where the page's listener is.
     pub bound: SocketAddr,
     pub page_url: Option<String>,
+    /// The page of the agent whose broker serves this device, too.
+    pub hub_page: Option<String>,
     pub address: Address,
     /// The broker as browsers reach it; without, they use the embedded one.
     pub broker: Option<PageBroker>,
@@ -74,13 +76,22 @@ impl Inviter {
     }
 
     fn places(&self) -> Vec<Place> {
-        links::places(self.listen, self.bound, &links::interfaces(), self.page_url.as_deref())
+        let mut places =
+            links::places(self.listen, self.bound, &links::interfaces(), self.page_url.as_deref());
+        places.extend(self.hub_page.iter().map(|url| Place { url: url.clone(), reach: Reach::Hub }));
+        places
     }
 
     fn link(&self, Place { url, reach }: Place, secret: PairingSecret) -> Place {
         let Address { device, root } = self.address.clone();
-        let link =
-            Link { device, root, secret, broker: self.broker.as_ref().map(PageBroker::address_for_links) };
+        let broker = match reach {
+            // The broker beside that page serves this device.
+            Reach::Hub => None,
+            Reach::Local | Reach::Lan | Reach::Elsewhere => {
+                self.broker.as_ref().map(PageBroker::address_for_links)
+            }
+        };
+        let link = Link { device, root, secret, broker };
         Place { url: format!("{url}#{}", link.fragment()), reach }
     }
 

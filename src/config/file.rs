@@ -64,6 +64,9 @@ pub struct RawWeb {
 #[serde(deny_unknown_fields, default)]
 pub struct RawBroker {
     pub embedded: Option<bool>,
+    pub listen: Option<String>,
+    pub accept_devices: Vec<String>,
+    pub hub: Option<String>,
     pub root: Option<String>,
     pub url: Option<String>,
     pub page_url: Option<String>,

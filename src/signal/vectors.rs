@@ -16,6 +16,7 @@ use super::{
         to_base64,
     },
     link::{Link, PairingSecret},
+    login::{LoginKey, METHOD},
     message::{ToDevice, ToViewer},
     pairing::{agree, pairing_id, request_key},
     topic::{Address, DeviceId, DeviceNonce, KeyId, SessionId},
@@ -249,6 +250,15 @@ fn statuses(address: &Address) -> Value {
     })
 }
 
+fn login() -> Value {
+    let (seed, challenge) = (std::array::from_fn(|at| at as u8), std::array::from_fn(|at| 0xff - at as u8));
+    let key = LoginKey::from_seed(ids().device, &seed);
+    json!({
+        "seed": hex(&seed), "method": METHOD, "data": key.device().as_str(), "challenge": hex(&challenge),
+        "signature": hex(&key.sign(&challenge)), "accepted": key.public().to_string(),
+    })
+}
+
 fn vectors() -> Value {
     let SessionIds { device, key, session, nonce } = ids();
     let keys = session_keys(&ids(), &viewer_key());
@@ -279,6 +289,7 @@ fn vectors() -> Value {
         "links": links(),
         "bad_links": bad_links(),
         "status": statuses(&address),
+        "login": login(),
     })
 }
 

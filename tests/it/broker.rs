@@ -205,3 +205,16 @@ async fn client_silent_beyond_its_keep_alive_is_cut() {
     served.await.unwrap();
     assert_eq!(broker.connected(), 0);
 }
+
+#[tokio::test]
+async fn tcp_listener_ends_with_a_goodbye_and_takes_nobody_any_more() {
+    let test = TestBroker::start(Limits::default()).await;
+    let mut viewer = test.connect("viewer", 5).await;
+    let mut silent = tokio::net::TcpStream::connect(test.at).await.unwrap();
+    test.cancel.cancel();
+    assert_eq!(viewer.end().await, Some(0x8b), "the server shuts down");
+    timeout(crate::broker_support::PATIENCE, test.task).await.expect("it ends").unwrap();
+    assert!(tokio::net::TcpStream::connect(test.at).await.is_err());
+    let rest = tokio::io::AsyncReadExt::read(&mut silent, &mut [0; 16]).await;
+    assert!(matches!(rest, Ok(0) | Err(_)), "{rest:?}");
+}

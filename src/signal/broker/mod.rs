@@ -1,11 +1,12 @@
 //! The embedded MQTT broker: 3.1.1 and 5, and only what signaling needs. It serves any byte stream (the web server
 //! hands it WebSockets, `listener` TCP connections), and has one in-process link for the agent, which alone publishes
 //! `status` and `out`. Other agents of the house may be let in by their keys; each then speaks for its own device.
-//! `topic`, `limits`, `packet` and `state` are pure; `session` runs on the task of each connection, `link` on one of
-//! its own. Not here: what is in a message; it is sealed, and the broker is not trusted with it.
+//! `topic`, `limits`, `packet` and `state` are pure; `session` runs on the task of each connection, `link` and
+//! `listener` on one of their own. Not here: what is in a message; it is sealed, and the broker is not trusted with it.
 
 pub mod limits;
 mod link;
+pub mod listener;
 mod packet;
 mod session;
 mod state;
