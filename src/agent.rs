@@ -265,7 +265,7 @@ fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Brok
 fn start_at_hub(hub: &Hub, key: Result<&Arc<LoginKey>, &KeyError>, address: &Address) -> Result<Carrier> {
     let key = key.map_err(|error| anyhow!("broker.hub needs this device's key: {error}"))?;
     let settings = MqttSettings { login: Some(Arc::clone(key)), ..MqttSettings::new(&hub.broker) };
-    Ok(mqtt::start(settings, address.clone()).context("broker.hub")?)
+    mqtt::start(settings, address.clone()).context("broker.hub")
 }
 
 fn peer_settings(config: &Config) -> PeerSettings {

@@ -432,7 +432,7 @@ impl State {
                 PublishAckReason::Success
             }
             Topic::In => {
-                let code = self.to_device(place, payload);
+                let code = self.pass_to_device(place, payload);
                 if code != PublishAckReason::Success {
                     self.counters.device_missed += 1;
                 }
@@ -443,7 +443,7 @@ impl State {
 
     /// An envelope for another device. Viewers may send more than it can take: that is theirs to hear of, and no
     /// reason to cut the device.
-    fn to_device(&mut self, place: Place, payload: Bytes) -> PublishAckReason {
+    fn pass_to_device(&mut self, place: Place, payload: Bytes) -> PublishAckReason {
         let identity = identity(Party::Device(place.device), &ByteString::new());
         let found = self.by_identity.get(&identity).copied();
         let Some((key, client)) = found.and_then(|key| Some((key, self.clients.get(&key)?))) else {
