@@ -114,7 +114,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         page_url: config.web.page_url.clone(),
         hub_page: config.broker.house.hub.as_ref().map(|hub| hub.page.clone()),
         address,
-        broker: config.broker.page.clone(),
+        embedded: config.broker.embedded,
+        brokers: config.broker.pages(),
         commands: commands.clone(),
     };
     // The first to open a link of a new agent is its owner.
@@ -248,12 +249,14 @@ fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Brok
         Embedded::Off => None,
     };
     let mut carriers: Vec<Carrier> = broker.iter().map(Broker::carrier).collect();
-    if let Some(external) = &config.broker.external {
+    for external in &config.broker.external {
         let settings = MqttSettings {
             user: external.user.clone(),
             password: external.password.clone(),
             ca: external.ca_file.clone(),
             client_cert: external.client_certificate.clone(),
+            client_id: external.client_id.clone(),
+            alpn: external.alpn.clone(),
             ..MqttSettings::new(&external.url)
         };
         carriers.push(mqtt::start(settings, address.clone())?);

@@ -199,15 +199,21 @@ fn links() -> Value {
         root: "pinhole".into(),
         secret: PairingSecret::from_bytes(counted(0x80)),
         broker: None,
+        more_brokers: Vec::new(),
     };
     let elsewhere = Link {
         root: "home/cameras".into(),
         broker: Some("wss://viewer:secret@broker.example:8084/mqtt".into()),
         ..here.clone()
     };
-    let written = [here, elsewhere].map(|link| {
+    let several = Link {
+        more_brokers: vec!["wss://second.example/mqtt".into(), "ws://third.example:9001/".into()],
+        ..elsewhere.clone()
+    };
+    let both = Link { more_brokers: several.more_brokers.clone(), ..here.clone() };
+    let written = [here, elsewhere, several, both].map(|link| {
         let (device, root, secret) = (link.device.to_string(), &link.root, hex(link.secret.as_bytes()));
-        json!({ "fragment": link.fragment(), "d": device, "r": root, "s": secret, "b": link.broker })
+        json!({ "fragment": link.fragment(), "d": device, "r": root, "s": secret, "b": link.broker, "bs": link.more_brokers })
     });
     Value::from(written.to_vec())
 }
@@ -234,6 +240,9 @@ fn bad_links() -> Value {
         bad("a device in capitals", "malformed", &swap("q3v7", "Q3V7")),
         bad("a short secret", "malformed", &swap(&s, &s[..20])),
         bad("a broker by http", "malformed", &swap(r#""r":"#, r#""b":"http://a/","r":"#)),
+        bad("another broker by http", "malformed", &swap(r#""r":"#, r#""bs":["ws://a/","http://a/"],"r":"#)),
+        bad("five brokers", "malformed", &swap(r#""r":"#, r#""bs":["ws://a","ws://b","ws://c","ws://d"],"r":"#)),
+        bad("brokers that are no list", "malformed", &swap(r#""r":"#, r#""bs":"ws://a","r":"#)),
     ])
 }
 
@@ -372,6 +381,7 @@ fn links_and_statuses_read_as_committed() {
         let read = Link::parse(link["fragment"].as_str().unwrap()).unwrap();
         assert_eq!(hex(read.secret.as_bytes()), link["s"].as_str().unwrap());
         assert_eq!(read.broker.as_deref(), link["b"].as_str());
+        assert_eq!(json!(read.more_brokers), link["bs"]);
     }
     for fragment in strings(&committed["bad_links"], "fragment") {
         assert!(Link::parse(fragment).is_err(), "{fragment}");

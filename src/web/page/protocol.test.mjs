@@ -120,11 +120,11 @@ test('two pairings of one link have nothing in common', () => {
 });
 
 test('reads links', () => {
-  for (const { fragment, s: secret, b, ...rest } of vectors.links) {
+  for (const { fragment, s: secret, b, bs, ...rest } of vectors.links) {
     for (const text of [fragment, `#${fragment}`]) {
       const { S, ...link } = parseLink(text);
       assert.equal(hex(S), secret);
-      assert.deepEqual(link, b === null ? rest : { ...rest, b });
+      assert.deepEqual(link, { ...rest, ...(b !== null && { b }), ...(bs.length > 0 && { bs }) });
     }
   }
   for (const { name, code, fragment } of vectors.bad_links) {
