@@ -22,6 +22,7 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// The largest packet, both ways (MQTT 5, 3.1.2.11.4).
     pub packet: u32,
+    /// Enough for the statuses of all devices that can be accepted, and a few sessions.
     pub subscriptions_per_client: usize,
     /// Messages waiting for one client. A client that lets it fill is too slow, and is dropped.
     pub queue: usize,
@@ -53,7 +54,7 @@ impl Default for Limits {
             handshakes_per_address: 16,
             handshake_time: Duration::from_secs(5),
             packet: 64 * 1024,
-            subscriptions_per_client: 16,
+            subscriptions_per_client: 64,
             queue: 128,
             queue_bytes: 1024 * 1024,
             window: 32,
