@@ -14,6 +14,7 @@
 //!     │ full: dropped,       ▼
 //!     │ counted
 //!  tasks   mqtt, broker    one for each external broker, one for each client of the embedded broker
+//!  task    ice-credentials asks for TURN credentials, one for each provider of them
 //!  task    web             the page, and WebSockets for the embedded broker
 //!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
@@ -26,7 +27,6 @@ use std::{
     future::Future,
     io::{self, IsTerminal, Write},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -50,7 +50,7 @@ use crate::{
     inviter::Inviter,
     links::{self, Output, Place},
     listen,
-    peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
+    peer::{self, PeerSettings, ice::IceServers, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
     signal::{
         Address, Carrier,
@@ -69,8 +69,6 @@ use crate::{
 
 /// Messages from sessions to the exchange.
 const QUEUE: usize = 256;
-/// The configured ICE servers change only with a restart; a viewer that is away for longer asks again.
-const ICE_EXPIRES: Duration = Duration::from_secs(12 * 3600);
 
 /// Runs the agent until `stop` ends, then stops it in order.
 ///
@@ -93,9 +91,10 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     if let Some(hub) = &config.broker.house.hub {
         carriers.push(start_at_hub(hub, login_key.as_ref(), &address)?);
     }
+    let ice = IceServers::start(config.webrtc.ice_servers.clone())?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
     let reached: Arc<[CameraHandle]> = cameras.clone().into();
-    let peers = peer::start(peer_settings(&config), cameras, to_viewers);
+    let peers = peer::start(peer_settings(&config, ice), cameras, to_viewers);
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
     let (commands, queue) = mpsc::channel(8);
@@ -271,12 +270,12 @@ fn start_at_hub(hub: &Hub, key: Result<&Arc<LoginKey>, &KeyError>, address: &Add
     mqtt::start(settings, address.clone()).context("broker.hub")
 }
 
-fn peer_settings(config: &Config) -> PeerSettings {
+fn peer_settings(config: &Config, ice: IceServers) -> PeerSettings {
     PeerSettings {
-        rtc: RtcSettings { ice_servers: config.webrtc.ice_servers.clone(), addresses: None },
+        rtc: RtcSettings { addresses: None },
         max_viewers: config.webrtc.max_viewers as usize,
         device_name: config.name.clone(),
-        ice_expires: ICE_EXPIRES,
+        ice,
         timings: Timings::default(),
     }
 }

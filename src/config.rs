@@ -7,6 +7,7 @@ mod brokers;
 mod cameras;
 mod file;
 mod house;
+mod ice;
 mod secrets;
 mod values;
 
@@ -16,10 +17,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli::RunArgs, signal::message::IceServer};
+use crate::{cli::RunArgs, peer::ice::IceSource};
 pub use brokers::{BrokerConfig, Embedded, ExternalBroker, PageBroker};
 pub use cameras::{CameraConfig, Source, default_wish};
-use file::{RawConfig, RawIceServer};
+use file::RawConfig;
 pub use house::{House, Hub};
 use secrets::Files;
 pub use values::{BitrateValue, Size, nearest};
@@ -68,7 +69,7 @@ pub enum Listen {
 #[derive(Debug, Clone)]
 pub struct WebRtcConfig {
     /// Given to viewers and used by the agent.
-    pub ice_servers: Vec<IceServer>,
+    pub ice_servers: Vec<IceSource>,
     /// Viewers at once.
     pub max_viewers: u32,
 }
@@ -132,7 +133,7 @@ impl Config {
                     .webrtc
                     .ice_server
                     .into_iter()
-                    .map(|server| ice_server(server, files))
+                    .map(|server| ice::source(server, files))
                     .collect::<Result<_, _>>()?,
                 max_viewers: match raw.webrtc.max_viewers.unwrap_or(DEFAULT_MAX_VIEWERS) {
                     0 => return Err(value("webrtc.max_viewers", "give at least 1")),
@@ -223,36 +224,6 @@ fn parse_listen(key: &str, text: &str, usual_port: u16) -> Result<Listen, Config
             "`{text}` does not fit: give ADDRESS:PORT as 0.0.0.0:{usual_port} or [::]:{usual_port}, or a port alone"
         ),
     ))
-}
-
-fn ice_server(raw: RawIceServer, files: Files<'_>) -> Result<IceServer, ConfigError> {
-    const KEY: &str = "webrtc.ice_server";
-    if raw.urls.is_empty() {
-        return Err(value(KEY, "has no urls: give urls = [\"stun:HOST:PORT\"]"));
-    }
-    for url in &raw.urls {
-        if !["stun:", "stuns:", "turn:", "turns:"].iter().any(|scheme| url.starts_with(scheme))
-            || url.contains("//")
-        {
-            return Err(value(KEY, format!("`{url}` does not fit: give stun:HOST:PORT or turn:HOST:PORT")));
-        }
-    }
-    let credential = match (raw.credential, raw.credential_file) {
-        (Some(_), Some(_)) => return Err(value(KEY, "has both credential and credential_file: give one")),
-        (Some(credential), None) => Some(credential),
-        (None, Some(file)) => {
-            Some(files.secret("webrtc.ice_server.credential_file", &file)?.reveal().to_owned())
-        }
-        (None, None) => None,
-    };
-    let turn = raw.urls.iter().any(|url| url.starts_with("turn"));
-    if turn && (raw.username.is_none() || credential.is_none()) {
-        return Err(value(
-            KEY,
-            format!("`{}` needs username and credential (or credential_file)", raw.urls[0]),
-        ));
-    }
-    Ok(IceServer { urls: raw.urls, username: raw.username, credential })
 }
 
 /// systemd's folder for the service, else the user's folder for state (XDG Base Directory Specification).

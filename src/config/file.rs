@@ -160,6 +160,12 @@ pub struct RawIceServer {
     pub username: Option<String>,
     pub credential: Option<String>,
     pub credential_file: Option<PathBuf>,
+    pub secret_file: Option<PathBuf>,
+    pub ttl: Option<String>,
+    pub credentials_url: Option<String>,
+    pub credentials_method: Option<String>,
+    pub token_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Reads the file's text.

@@ -8,6 +8,7 @@
 pub mod addresses;
 pub mod codec;
 pub mod guard;
+pub mod ice;
 pub mod reception;
 pub mod registry;
 pub mod rtc;
@@ -16,12 +17,9 @@ pub mod servers;
 pub mod session;
 pub mod session_task;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use tokio::{
@@ -31,6 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    ice::IceServers,
     reception::{Reception, Revocations},
     registry::Viewer,
     rtc::RtcSettings,
@@ -56,8 +55,8 @@ pub struct PeerSettings {
     pub max_viewers: usize,
     /// What people call this device.
     pub device_name: String,
-    /// For how long a viewer may use the ICE servers again without asking.
-    pub ice_expires: Duration,
+    /// STUN and TURN servers, for viewers and for the agent.
+    pub ice: IceServers,
     pub timings: Timings,
 }
 

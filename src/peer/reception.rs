@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use super::{
     Inbound, Outbox, PeerSettings,
+    ice::{IceServers, Lease},
     registry::{Decision, Fate, Registry, Viewer},
     servers::{self, Server},
     session::Phase,
@@ -31,6 +32,10 @@ use crate::{
 
 /// Messages that wait for one session; a viewer that sends faster loses them.
 const SESSION_QUEUE: usize = 64;
+/// The agent itself, among viewers' keys, to TURN servers.
+const OWN_LABEL: &str = "pinhole";
+/// Names are resolved no more often than this, however short credentials live.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 /// How long sessions have to say good-bye.
 const STOP_TIMEOUT: Duration = Duration::from_millis(900);
 
@@ -117,7 +122,7 @@ impl Reception {
     ) {
         let (servers, resolved) = watch::channel(Vec::new());
         self.servers = resolved;
-        let resolver = resolve_servers(Arc::clone(&self.rtc), servers);
+        let resolver = resolve_servers(self.settings.ice.clone(), servers);
         let _resolver = AbortOnDropHandle::new(tasks::spawn("ice-servers", resolver));
         loop {
             tokio::select! {
@@ -139,7 +144,7 @@ impl Reception {
     fn receive(&mut self, inbound: Inbound) {
         let Inbound { session, viewer, role, message } = inbound;
         match self.registry.handle(clock::now(), session, viewer, role, &message) {
-            Decision::Welcome => self.out.reply(session, ToViewer::Welcome(self.welcome(role))),
+            Decision::Welcome => self.out.reply(session, ToViewer::Welcome(self.welcome(viewer, role))),
             Decision::Start { camera, replaced } => {
                 for old in replaced {
                     self.command(old, Command::End(ByeReason::Replaced));
@@ -161,7 +166,9 @@ impl Reception {
         }
     }
 
-    fn welcome(&self, role: Role) -> Welcome {
+    fn welcome(&self, viewer: KeyId, role: Role) -> Welcome {
+        // A key's id says nothing about whose it is, and the broker sees it too.
+        let lease = self.settings.ice.lease(clock::now(), clock::since_epoch(), &viewer.to_string());
         let camera = |camera: &CameraHandle| {
             let settings = camera.settings();
             CameraInfo {
@@ -177,8 +184,8 @@ impl Reception {
             name: self.settings.device_name.clone(),
             role,
             cameras: self.cameras.iter().map(camera).collect(),
-            ice_servers: self.settings.rtc.ice_servers.clone(),
-            ice_expires_s: u32::try_from(self.settings.ice_expires.as_secs()).unwrap_or(u32::MAX),
+            ice_servers: lease.servers,
+            ice_expires_s: u32::try_from(lease.life.as_secs()).unwrap_or(u32::MAX),
             limits: Limits { viewers: u32::try_from(self.settings.max_viewers).unwrap_or(u32::MAX) },
         }
     }
@@ -294,13 +301,22 @@ async fn next_phase(session: SessionId, mut phases: watch::Receiver<Phase>) -> P
     (session, changed.is_ok().then_some(phases))
 }
 
-async fn resolve_servers(settings: Arc<super::rtc::RtcSettings>, resolved: watch::Sender<Vec<Server>>) {
-    if settings.ice_servers.is_empty() {
+/// Keeps the agent's own servers, their addresses and its credentials for them fresh: a session that begins has at
+/// least half of the credentials' life before it.
+async fn resolve_servers(mut ice: IceServers, resolved: watch::Sender<Vec<Server>>) {
+    if ice.is_empty() {
         return;
     }
     loop {
-        let (servers, complete) = servers::resolve(&settings.ice_servers).await;
+        let mut seen = ice.seen();
+        let Lease { servers, life } = ice.lease(clock::now(), clock::since_epoch(), OWN_LABEL);
+        let (servers, complete) = servers::resolve(&servers).await;
         resolved.send_replace(servers);
-        clock::sleep(if complete { servers::REFRESH } else { servers::RETRY }).await;
+        let wait = if complete { servers::REFRESH } else { servers::RETRY };
+        tokio::select! {
+            biased;
+            () = ice.changed(&mut seen) => {}
+            () = clock::sleep(wait.min(life / 2).max(SHORTEST_REFRESH)) => {}
+        }
     }
 }

@@ -48,11 +48,7 @@ use super::{
     sdp::{self, Offer, SdpError},
     servers::{Kind, Server},
 };
-use crate::{
-    clock,
-    signal::message::{Candidate, IceServer},
-    tasks,
-};
+use crate::{clock, signal::message::Candidate, tasks};
 
 /// The crate's own 200 ms cost a viewer a fifth of a second before the first picture.
 const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -68,8 +64,6 @@ const TRACK_ID: &str = "video";
 /// How the agent connects to viewers.
 #[derive(Debug, Clone, Default)]
 pub struct RtcSettings {
-    /// STUN and TURN servers, for viewers and for the agent.
-    pub ice_servers: Vec<IceServer>,
     /// The agent's own addresses to offer; `None`: all usable ones.
     pub addresses: Option<Vec<IpAddr>>,
 }

@@ -18,6 +18,9 @@ const MAX_CANDIDATES: u32 = 64;
 /// Candidates that wait for the answer to be made.
 const MAX_EARLY: usize = 32;
 
+/// A lost viewer that restarts again and again is waited for so many times as long as one that does not.
+const MAX_LOST: u32 = 4;
+
 /// How long a session waits, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timings {
@@ -26,7 +29,8 @@ pub struct Timings {
     /// For the viewer to connect, from the answer on. A viewer whose certificate does not match its offer would
     /// otherwise stay for ever.
     pub connect: Duration,
-    /// For a viewer that was lost, which is noticed after 5 s, to come back.
+    /// For a viewer that was lost, which is noticed after 5 s, to come back; each restart begins it anew, up to
+    /// four times as long in all.
     pub lost: Duration,
 }
 
@@ -118,6 +122,7 @@ enum State {
     },
     Connected,
     Lost {
+        since: Instant,
         until: Instant,
     },
     Over,
@@ -170,7 +175,7 @@ impl Session {
     /// When to call [`Self::handle_timeout`].
     pub fn timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Opening { until, .. } | State::Connecting { until } | State::Lost { until } => Some(until),
+            State::Opening { until, .. } | State::Connecting { until } | State::Lost { until, .. } => Some(until),
             State::Answering | State::Connected | State::Over => None,
         }
     }
@@ -302,10 +307,9 @@ impl Session {
     }
 
     fn answered(&mut self, now: Instant, answer: Result<String, RtcError>) -> Vec<Output> {
-        let until = now + self.timings.connect;
         match (&mut self.state, answer) {
             (State::Answering, Ok(sdp)) => {
-                self.state = State::Connecting { until };
+                self.state = State::Connecting { until: now + self.timings.connect };
                 let mut outputs = vec![Output::Reply(ToViewer::Answer { sdp })];
                 outputs.extend(self.early.drain(..).map(Output::AddCandidate));
                 outputs.extend(self.tell());
@@ -313,10 +317,11 @@ impl Session {
             }
             (State::Answering, Err(error)) => self.fail(error_code(&error), error.to_string()),
             (state, Ok(sdp)) => {
-                match state {
-                    State::Connecting { until: deadline } => *deadline = until,
-                    State::Lost { until: deadline } => *deadline = now + self.timings.lost,
-                    _ => {}
+                // A restart takes its time, but one after the other would hold the place for ever; before the first
+                // connection none gives more time.
+                if let State::Lost { since, until } = state {
+                    let longest = *since + MAX_LOST * self.timings.lost;
+                    *until = longest.min(now + self.timings.lost);
                 }
                 vec![Output::Reply(ToViewer::Answer { sdp })]
             }
@@ -340,7 +345,7 @@ impl Session {
                 outputs
             }
             RtcEvent::Disconnected if matches!(self.state, State::Connected) => {
-                self.state = State::Lost { until: now + self.timings.lost };
+                self.state = State::Lost { since: now, until: now + self.timings.lost };
                 vec![Output::Play(Playing::Paused)]
             }
             RtcEvent::Disconnected | RtcEvent::Loss { .. } => Vec::new(),

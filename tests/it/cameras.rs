@@ -6,7 +6,7 @@ use openh264::{OpenH264API, decoder::Decoder, formats::YUVSource};
 use pinhole::{
     camera::{self, Accept, CameraSource, FrameRate, SizeWish, Wish, orientation::Orientation, synthetic},
     encode::{Bitrate, choice::Choice},
-    peer::{self, Inbound, PeerSettings, ToSession, rtc::RtcSettings, session::Timings},
+    peer::{self, Inbound, PeerSettings, ToSession, ice::IceServers, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, CameraState, Pipeline},
     signal::{
         message::{NoticeCode, Offer, Role, ToDevice, ToViewer},
@@ -89,10 +89,10 @@ async fn each_camera_has_its_own_size_and_one_that_is_absent_holds_up_no_other()
     ];
     let (cameras, pipelines): (Vec<_>, Vec<_>) = started.into_iter().unzip();
     let settings = PeerSettings {
-        rtc: RtcSettings { ice_servers: Vec::new(), addresses: Some(vec![Ipv4Addr::LOCALHOST.into()]) },
+        rtc: RtcSettings { addresses: Some(vec![Ipv4Addr::LOCALHOST.into()]) },
         max_viewers: 8,
         device_name: "porch".to_owned(),
-        ice_expires: Duration::from_secs(3600),
+        ice: IceServers::default(),
         timings: Timings::default(),
     };
     let (out, mut answers) = tokio::sync::mpsc::channel(256);

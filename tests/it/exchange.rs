@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use bytes::Bytes;
 use pinhole::{
     clock,
-    peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
+    peer::{self, PeerSettings, ice::IceServers, rtc::RtcSettings, session::Timings},
     signal::{
         Carrier, CarrierEvent, Outgoing,
         desk::{Desk, MAX_SESSIONS},
@@ -92,7 +92,7 @@ impl Bench {
             rtc: RtcSettings::default(),
             max_viewers: 8,
             device_name: "porch".to_owned(),
-            ice_expires: Duration::from_secs(3600),
+            ice: IceServers::default(),
             timings: Timings::default(),
         };
         let (to_viewers, from_peers) = mpsc::channel(64);

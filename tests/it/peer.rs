@@ -34,7 +34,7 @@ const PROFILE_LEVEL: [u8; 3] = [0x42, 0xc0, 0x1f];
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn loopback() -> RtcSettings {
-    RtcSettings { addresses: Some(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]), ..RtcSettings::default() }
+    RtcSettings { addresses: Some(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]) }
 }
 
 /// An access unit of the given size; a key frame begins with SPS and PPS.
@@ -256,7 +256,7 @@ fn peer_settings() -> PeerSettings {
         rtc: loopback(),
         max_viewers: 8,
         device_name: "porch".to_owned(),
-        ice_expires: Duration::from_secs(3600),
+        ice: IceServers::default(),
         timings: Timings::default(),
     }
 }

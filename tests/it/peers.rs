@@ -12,8 +12,8 @@ use pinhole::{
     clock,
     encode::{Bitrate, EncodedFrame, choice::Choice},
     peer::{
-        self, Inbound, Last, PeerSettings, Peers, ToSession, rtc::RtcSettings, session::Phase,
-        session::Timings,
+        self, Inbound, Last, PeerSettings, Peers, ToSession, ice::IceServers, rtc::RtcSettings,
+        session::Phase, session::Timings,
     },
     pipeline::{self, CameraHandle, CameraSettings, CameraState, Pipeline, Subscription},
     signal::{
@@ -74,10 +74,10 @@ impl Device {
         };
         let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
         let mut settings = PeerSettings {
-            rtc: RtcSettings { ice_servers: Vec::new(), addresses: Some(vec![Ipv4Addr::LOCALHOST.into()]) },
+            rtc: RtcSettings { addresses: Some(vec![Ipv4Addr::LOCALHOST.into()]) },
             max_viewers: 8,
             device_name: "porch".to_owned(),
-            ice_expires: Duration::from_secs(3600),
+            ice: IceServers::default(),
             // Those that tests wait for are short where WebRTC lets them.
             timings: Timings {
                 camera: PATIENCE,
@@ -401,7 +401,7 @@ async fn a_session_plays_over_a_turn_relay() {
         credential: Some("knock".to_owned()),
     };
     let mut device = Device::with(|settings| {
-        settings.rtc.ice_servers = vec![server];
+        settings.ice = IceServers::fixed(vec![server]);
         settings.rtc.addresses = Some(vec![IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         settings.timings.connect = PATIENCE;
     });

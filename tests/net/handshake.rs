@@ -47,7 +47,7 @@ async fn receive() -> anyhow::Result<Option<Line>> {
 }
 
 async fn device(address: &str) -> anyhow::Result<()> {
-    let settings = RtcSettings { addresses: Some(vec![address.parse()?]), ..RtcSettings::default() };
+    let settings = RtcSettings { addresses: Some(vec![address.parse()?]) };
     while let Some(line) = receive().await? {
         let Line::Offer(offer) = line else { bail!("an offer is expected, not {line:?}") };
         let mut answered = Connection::answer(&settings, &[], &offer, [0x42, 0xe0, 0x1f]).await?;

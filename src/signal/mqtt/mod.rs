@@ -101,7 +101,7 @@ pub enum MqttError {
     )]
     KeyPair { certificate: PathBuf, key: PathBuf, source: rustls::Error },
     #[error(
-        "this system has no certificate authorities to check the broker with: install the package ca-certificates, or give the broker's authority with `ca_file`"
+        "this system has no certificate authorities to check servers with: install the package ca-certificates, or give the server's authority with `ca_file`"
     )]
     NoSystemRoots,
     #[error("TLS cannot be set up: {0}")]
@@ -110,6 +110,14 @@ pub enum MqttError {
         "`{option}` is for mqtts:// and wss:// and has no effect with {url}: remove it, or change the address"
     )]
     NeedsTls { option: &'static str, url: BrokerUrl },
+}
+
+/// TLS for a client that trusts the authorities in this PEM file, or the system's.
+///
+/// # Errors
+/// The file cannot be read or used, or the system has none.
+pub fn trusting(ca: Option<PathBuf>) -> Result<Arc<rustls::ClientConfig>, MqttError> {
+    tls::configure(&MqttSettings { ca, ..MqttSettings::new("") })
 }
 
 /// Starts the client for `address`. It keeps trying until it is stopped by dropping the carrier's `outgoing`; then it
