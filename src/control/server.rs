@@ -150,6 +150,15 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let links = inviter.for_one_viewer(role, name, lifetime).await;
             links.map_or_else(|error| Reply::Error(error.to_string()), Reply::Links)
         }
+        Request::Whep { role, name, lifetime_s } => {
+            let lifetime = lifetime_s.map(Duration::from_secs);
+            let make = |reply| Command::MakeToken { role, name, lifetime, reply };
+            match ask(inviter, make).await {
+                Ok(Ok(token)) => Reply::Whep { token, endpoints: inviter.endpoints(&reach.cameras) },
+                Ok(Err(reason)) => Reply::Error(reason),
+                Err(stopped) => failed(stopped),
+            }
+        }
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)
