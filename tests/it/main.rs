@@ -17,3 +17,4 @@ mod peers;
 mod people;
 mod systemd;
 mod web;
+mod whep;
