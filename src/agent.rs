@@ -43,7 +43,7 @@ use crate::{
         controls::{ControlDevice, ControlError},
     },
     clock,
-    config::{CameraConfig, Config, Embedded, Listen, Source},
+    config::{self, CameraConfig, Config, Embedded, Listen, Source},
     control::{self, Reach},
     encode::{
         EncodeError,
@@ -105,8 +105,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         broker: config.broker.page.clone(),
         commands: commands.clone(),
     };
-    // The first to open a link of a new agent is its owner.
-    print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    if config::goes_to_journal(io::stdout()) {
+        // Links are secrets, and many may read the journal.
+        info!("`sudo pinhole pair` prints a link to watch on");
+    } else {
+        // The first to open a link of a new agent is its owner.
+        print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    }
     let service = systemd::start(reached.to_vec(), commands.clone());
     let control = control::start(&config.control, Reach { inviter, cameras: reached });
 

@@ -9,7 +9,9 @@ mod values;
 
 use std::{
     env,
+    fs::File,
     net::SocketAddr,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -423,9 +425,13 @@ fn runtime_dir() -> Option<PathBuf> {
     env::split_paths(&folders).find(|folder| folder.is_absolute())
 }
 
-/// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
-pub fn under_systemd() -> bool {
-    env::var_os("JOURNAL_STREAM").is_some()
+/// Whether what is written to `stream` goes to systemd's journal (systemd.exec(5), JOURNAL_STREAM: its device and inode, as
+/// programs started from there inherit the variable, and may write elsewhere).
+pub fn goes_to_journal(stream: impl AsFd) -> bool {
+    let Some(journal) = env::var("JOURNAL_STREAM").ok() else { return false };
+    let file = stream.as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata())
+        .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
 }
 
 /// Whether systemd wants to hear how the service is (sd_notify(3)).

@@ -19,7 +19,7 @@ pub fn start(filter: &str) -> Result<(), String> {
         .add_directive("webrtc=off".parse().expect("a fixed directive"));
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let terminal = std::io::stderr().is_terminal();
-    if crate::config::under_systemd() {
+    if crate::config::goes_to_journal(std::io::stderr()) {
         log.with_ansi(false).without_time().init();
     } else {
         log.with_ansi(terminal).compact().init();
