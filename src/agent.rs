@@ -52,6 +52,7 @@ use crate::{
     },
     inviter::Inviter,
     links::{self, Output, Place},
+    log::Log,
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
     signal::{
@@ -77,7 +78,7 @@ const ICE_EXPIRES: Duration = Duration::from_secs(12 * 3600);
 ///
 /// # Errors
 /// Why it cannot serve: one sentence that names the thing, the reason and the remedy.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Result<()> {
     let store = KeyStore::open(&config.state_dir)?;
     let address = Address { root: config.broker.root.clone(), device: store.device() };
     let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
@@ -113,7 +114,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
     }
     let service = systemd::start(reached.to_vec(), commands.clone());
-    let control = control::start(&config.control, Reach { inviter, cameras: reached });
+    let control = control::start(&config.control, Reach { inviter, cameras: reached, log });
 
     let failed = tokio::select! {
         biased;

@@ -1,7 +1,7 @@
 //! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
-//! - `people`: `pinhole pair`, `viewers`, `revoke`.
+//! - `people`: `pinhole pair`, `viewers`, `revoke`, `log-level`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
@@ -79,6 +79,12 @@ pub enum Command {
         #[arg(value_name = "KEY|NAME")]
         who: String,
     },
+    /// Change how much the running agent logs, until it ends
+    LogLevel {
+        /// error, warn, info, debug or trace; or by part, as info,pinhole::signal=debug
+        #[arg(value_name = "LEVEL")]
+        filter: String,
+    },
     /// List the cameras and encoders of this machine, and what pinhole would choose
     Devices {
         /// As JSON
@@ -134,6 +140,7 @@ impl CommandError {
             | Reply::Viewers(_)
             | Reply::Revoked(_)
             | Reply::Controls(_)
+            | Reply::Done
             | Reply::Picture { .. } => {
                 let message =
                     "the agent answered something else: it may be of another version, so restart it";
@@ -156,6 +163,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::LogLevel { filter } => people::log_level(&sockets, filter),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
             controls::run(&sockets, device, settings, *json, &mut out)

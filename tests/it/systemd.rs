@@ -61,6 +61,18 @@ impl Service {
         heard
     }
 
+    /// What a command answers: whether it succeeded, and what it said on standard error.
+    fn command(&self, arguments: &[&str]) -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+            .args(arguments)
+            .arg("--state")
+            .arg(self.folder.join("state"))
+            .env_remove("RUNTIME_DIRECTORY")
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+
     fn journal(&self) -> String {
         fs::read_to_string(self.folder.join("journal")).unwrap()
     }
@@ -101,4 +113,20 @@ fn links_which_are_secrets_do_not_get_into_the_journal() {
     let journal = service.journal();
     assert!(journal.contains("`sudo pinhole pair` prints a link"), "{journal}");
     assert!(!journal.contains('#') && !journal.contains("Watch:"), "{journal}");
+}
+
+#[test]
+fn the_level_of_the_log_is_changed_while_it_runs() {
+    let service = Service::start("level", Duration::from_millis(300));
+    service.hear_until("WATCHDOG=1");
+    assert_eq!(service.command(&["log-level", "error"]), (true, String::new()));
+    assert_eq!(service.command(&["log-level", "info"]), (true, String::new()));
+    let journal = service.journal();
+    assert!(journal.contains("filter=info") || journal.contains(r#"filter="info""#), "{journal}");
+    assert!(!journal.contains("filter=error") && !journal.contains(r#"filter="error""#), "{journal}");
+    let (succeeded, said) = service.command(&["log-level", "loud"]);
+    assert!(
+        !succeeded && said.contains("`loud` does not fit") && said.contains("info,pinhole::signal=debug"),
+        "{said}"
+    );
 }
