@@ -40,7 +40,7 @@ printf 'pinhole (%s-1) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- 
   "$version" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" > "$parts/changelog.Debian"
 
 if [ -n "$arch" ]; then
-  [ "$(cargo deb --version 2>/dev/null)" = "$CARGO_DEB" ] || cargo install --locked "cargo-deb@$CARGO_DEB" >&2 || die "cargo-deb $CARGO_DEB could not be installed; the lines above say why"
+  [ "$(cargo deb --version 2>/dev/null)" = "cargo-deb $CARGO_DEB" ] || cargo install --locked "cargo-deb@$CARGO_DEB" >&2 || die "cargo-deb $CARGO_DEB could not be installed; the lines above say why"
   cargo deb --quiet --locked --no-build --no-strip --target "$target" --output "$out/pinhole_$version-1_$arch.deb" >&2 || die "cargo-deb made no package; the lines above say why"
   printf '%s\n' "$REPO/$out/pinhole_$version-1_$arch.deb"
 fi
