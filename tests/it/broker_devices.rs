@@ -249,3 +249,12 @@ async fn a_storm_of_the_same_device_ends_with_the_last_and_without_a_crowd() {
     assert_eq!(last.read().await, Some((0xd0, vec![])));
     test.assert_serves().await;
 }
+
+#[tokio::test]
+async fn the_hubs_own_device_cannot_be_logged_in_from_outside() {
+    let own = LoginKey::from_seed(DeviceId::parse("abcdefghijkl2345").unwrap(), &[1; 32]);
+    let test = TestBroker::accepting(Limits::default(), &[own.public()]).await;
+    let connect = connect_by_key(own.device().as_str(), None);
+    let code = log_in_by_hand(&mut raw(&test).await, &connect, |challenge| own.sign(challenge)).await;
+    assert_eq!(code, Some(0x87));
+}
