@@ -307,3 +307,37 @@ async fn next_event(carriers: &mut [Carrier], turn: usize) -> (usize, CarrierEve
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_carrier_that_floods_leaves_the_others_their_turn() {
+        let mut senders = Vec::new();
+        let mut carriers: Vec<Carrier> = (0..3)
+            .map(|index| {
+                let (events, events_out) = mpsc::channel(8);
+                senders.push(events);
+                let outgoing = mpsc::channel(1).0;
+                let task = tasks::spawn("carrier", async {});
+                Carrier { name: index.to_string(), events: events_out, outgoing, task }
+            })
+            .collect();
+        let envelope = || CarrierEvent::Envelope(Bytes::from_static(b"{}"));
+        for _ in 0..4 {
+            senders[0].send(envelope()).await.unwrap();
+        }
+        senders[1].send(envelope()).await.unwrap();
+        senders[2].send(envelope()).await.unwrap();
+        let (mut turn, mut order) = (0, Vec::new());
+        for _ in 0..6 {
+            let (index, _) = next_event(&mut carriers, turn).await;
+            turn = index + 1;
+            order.push(index);
+        }
+        assert_eq!(order, [0, 1, 2, 0, 0, 0]);
+    }
+}
