@@ -12,6 +12,7 @@ mod exchange;
 mod mqtt;
 mod mqtt_support;
 mod mqtt_tls;
+mod mqtt_wire;
 mod peer;
 mod peers;
 mod people;
