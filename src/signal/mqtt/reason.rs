@@ -43,7 +43,11 @@ pub(super) fn of_connection(url: &BrokerUrl, client_id: &str, error: &Connection
         ConnectionError::ConnectionRefused(code)
         | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => of_connack(url, *code),
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
-            passing(of_disconnect(*reason_code, reason_string.as_deref(), client_id))
+            let kind = match reason_code {
+                DisconnectReasonCode::NotAuthorized => Kind::Refused,
+                _ => Kind::Passing,
+            };
+            Failure::new(url, kind, of_disconnect(*reason_code, reason_string.as_deref(), client_id))
         }
         ConnectionError::MqttState(StateError::AwaitPingResp) => {
             passing("it no longer answers: the network between may be down".to_owned())
@@ -224,6 +228,10 @@ fn of_disconnect(code: DisconnectReasonCode, reason: Option<&str>, client_id: &s
             format!(
                 "another client with the id {client_id} took this one's place: is the same state folder in use twice?"
             )
+        }
+        // Some brokers end the connection over a message or a subscription that their rules forbid.
+        (DisconnectReasonCode::NotAuthorized, _) => {
+            "it ended the connection for want of a right: allow this user to subscribe to the device's `in`, and to publish to its `status` and `out/#` (docs/brokers.md)".to_owned()
         }
         (DisconnectReasonCode::ServerShuttingDown, _) => "it is shutting down".to_owned(),
         (code, Some(reason)) if !reason.is_empty() => {
