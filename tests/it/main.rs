@@ -3,6 +3,7 @@
 mod broker;
 mod broker_attacks;
 mod broker_support;
+mod brokers_doc;
 mod camera;
 mod cameras;
 mod cli;
