@@ -6,6 +6,7 @@
 mod brokers;
 mod cameras;
 mod file;
+mod house;
 mod secrets;
 mod values;
 
@@ -19,6 +20,7 @@ use crate::{cli::RunArgs, signal::message::IceServer};
 pub use brokers::{BrokerConfig, Embedded, ExternalBroker, PageBroker};
 pub use cameras::{CameraConfig, Source, default_wish};
 use file::{RawConfig, RawIceServer};
+pub use house::{House, Hub};
 use secrets::Files;
 pub use values::{BitrateValue, Size, nearest};
 
@@ -118,7 +120,7 @@ impl Config {
             control,
             web: WebConfig {
                 listen: match args.listen.as_deref().or(raw.web.listen.as_deref()) {
-                    Some(text) => parse_listen(text)?,
+                    Some(text) => parse_listen("web.listen", text, DEFAULT_PORT)?,
                     None => Listen::Everywhere(DEFAULT_PORT),
                 },
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
@@ -208,7 +210,7 @@ fn parse_page_url(url: &str) -> Result<String, ConfigError> {
     Err(value("web.page_url", format!("`{url}` does not fit: give an address as https://HOST/PATH")))
 }
 
-fn parse_listen(text: &str) -> Result<Listen, ConfigError> {
+fn parse_listen(key: &str, text: &str, usual_port: u16) -> Result<Listen, ConfigError> {
     if let Ok(at) = text.parse() {
         return Ok(Listen::At(at));
     }
@@ -216,8 +218,10 @@ fn parse_listen(text: &str) -> Result<Listen, ConfigError> {
         return Ok(Listen::Everywhere(port));
     }
     Err(value(
-        "web.listen",
-        format!("`{text}` does not fit: give ADDRESS:PORT as 0.0.0.0:8480 or [::]:8480, or a port alone"),
+        key,
+        format!(
+            "`{text}` does not fit: give ADDRESS:PORT as 0.0.0.0:{usual_port} or [::]:{usual_port}, or a port alone"
+        ),
     ))
 }
 

@@ -25,6 +25,8 @@ pub struct Inviter {
     /// Where the page's listener is.
     pub bound: SocketAddr,
     pub page_url: Option<String>,
+    /// The page of the agent whose broker serves this device, too.
+    pub hub_page: Option<String>,
     pub address: Address,
     /// Whether the page's own host is a way to the device, too.
     pub embedded: Embedded,
@@ -76,7 +78,10 @@ impl Inviter {
     }
 
     fn places(&self) -> Vec<Place> {
-        links::places(self.listen, self.bound, &links::interfaces(), self.page_url.as_deref())
+        let mut places =
+            links::places(self.listen, self.bound, &links::interfaces(), self.page_url.as_deref());
+        places.extend(self.hub_page.iter().map(|url| Place { url: url.clone(), reach: Reach::Hub }));
+        places
     }
 
     fn link(&self, Place { url, reach }: Place, secret: PairingSecret) -> Place {
@@ -90,6 +95,8 @@ impl Inviter {
     /// Whether viewers with a page from there come by the embedded broker first: it needs no third party.
     fn is_first_way(&self, reach: Reach) -> bool {
         match (self.embedded, reach) {
+            // The broker beside that page serves this device.
+            (_, Reach::Hub) => true,
             (Embedded::Off, _) => false,
             (Embedded::On, Reach::Local | Reach::Lan) => true,
             (Embedded::On, Reach::Elsewhere) => self.brokers.is_empty(),
@@ -121,6 +128,7 @@ mod tests {
             listen: Listen::Everywhere(8480),
             bound: ([127, 0, 0, 1], 8480).into(),
             page_url: None,
+            hub_page: None,
             address: Address {
                 root: "pinhole".to_owned(),
                 device: DeviceId::parse("abcdefghijkl2345").unwrap(),
@@ -139,6 +147,14 @@ mod tests {
     fn the_devices_own_page_comes_by_the_embedded_broker_first() {
         let (first, more) = brokers(Embedded::On, Reach::Lan, &["wss://a", "wss://b"]);
         assert_eq!((first, more), (None, vec!["wss://a".to_owned(), "wss://b".to_owned()]));
+    }
+
+    #[test]
+    fn the_hubs_page_comes_by_the_broker_beside_it_first() {
+        for embedded in [Embedded::On, Embedded::Off] {
+            let (first, more) = brokers(embedded, Reach::Hub, &["wss://a"]);
+            assert_eq!((first, more), (None, vec!["wss://a".to_owned()]));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{
     ConfigError,
     file::{RawBroker, RawServer},
+    house::{self, House, RawHouse},
     secrets::Files,
     value, values,
 };
@@ -33,6 +34,7 @@ pub struct BrokerConfig {
     pub embedded: Embedded,
     /// All of them are used at once. The first is the one that links name first.
     pub external: Vec<ExternalBroker>,
+    pub house: House,
 }
 
 impl BrokerConfig {
@@ -93,6 +95,12 @@ pub fn broker(args: &RunArgs, mut raw: RawBroker, files: Files<'_>) -> Result<Br
     let root = raw.root.take().unwrap_or_else(|| DEFAULT_ROOT.to_owned());
     check_root(&root).map_err(|error| value("broker.root", error.to_string()))?;
     let embedded = if raw.embedded.unwrap_or(true) { Embedded::On } else { Embedded::Off };
+    let house = RawHouse {
+        listen: raw.listen.take(),
+        accept_devices: std::mem::take(&mut raw.accept_devices),
+        hub: raw.hub.take(),
+    };
+    let house = house::house(house, embedded)?;
     let external = servers(args, raw)
         .into_iter()
         .map(|(section, server)| external(&section, server, files))
@@ -111,7 +119,7 @@ pub fn broker(args: &RunArgs, mut raw: RawBroker, files: Files<'_>) -> Result<Br
             "is off, so viewers need a broker: set broker.url and broker.page_url, its WebSocket address",
         ));
     }
-    Ok(BrokerConfig { root, embedded, external })
+    Ok(BrokerConfig { root, embedded, external, house })
 }
 
 /// The brokers as they are written, each with the name of its section.

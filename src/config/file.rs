@@ -65,6 +65,9 @@ pub struct RawWeb {
 #[serde(deny_unknown_fields, default)]
 pub struct RawBroker {
     pub embedded: Option<bool>,
+    pub listen: Option<String>,
+    pub accept_devices: Vec<String>,
+    pub hub: Option<String>,
     pub root: Option<String>,
     pub server: Vec<RawServer>,
     // As in RawServer: serde cannot refuse unknown keys beside a flattened table.

@@ -16,9 +16,10 @@ use super::{
         to_base64,
     },
     link::{Link, PairingSecret},
+    login::{LoginKey, METHOD},
     message::{ToDevice, ToViewer},
     pairing::{agree, pairing_id, request_key},
-    topic::{DeviceId, DeviceNonce, KeyId, SessionId, Topics},
+    topic::{Address, DeviceId, DeviceNonce, KeyId, SessionId},
     viewer::{Status, ViewerSession},
 };
 use crate::clock;
@@ -245,11 +246,11 @@ fn bad_links() -> Value {
     ])
 }
 
-fn statuses(topics: &Topics) -> Value {
+fn statuses(address: &Address) -> Value {
     let nonce = ids().nonce.to_string();
     let status = |payload: String, online: bool| json!({ "payload": payload, "online": online, "nd": online.then(|| nonce.clone()) });
     json!({
-        "topic": topics.status(),
+        "topic": address.topic_status(),
         "right": [
             status(format!(r#"{{"v":1,"online":true,"nd":"{nonce}"}}"#), true),
             status(text(super::OFFLINE_STATUS), false),
@@ -258,10 +259,19 @@ fn statuses(topics: &Topics) -> Value {
     })
 }
 
+fn login() -> Value {
+    let (seed, challenge) = (std::array::from_fn(|at| at as u8), std::array::from_fn(|at| 0xff - at as u8));
+    let key = LoginKey::from_seed(ids().device, &seed);
+    json!({
+        "seed": hex(&seed), "method": METHOD, "data": key.device().as_str(), "challenge": hex(&challenge),
+        "signature": hex(&key.sign(&challenge)), "accepted": key.public().to_string(),
+    })
+}
+
 fn vectors() -> Value {
     let SessionIds { device, key, session, nonce } = ids();
     let keys = session_keys(&ids(), &viewer_key());
-    let topics = Topics::new("pinhole", device).unwrap();
+    let address = Address::new("pinhole", device).unwrap();
     let (there, back) = (envelopes(End::Viewer, to_device()), envelopes(End::Device, to_viewer()));
     let first = |envelopes: &Value| envelopes[0]["envelope"].as_str().unwrap().to_owned();
     let refused = |good: &Value, reflected: &Value| -> Value {
@@ -278,7 +288,7 @@ fn vectors() -> Value {
             "info": format!("pinhole/1 session|{device}|{key}"),
             "to_device_key": hex(&keys[..32]), "to_viewer_key": hex(&keys[32..]),
         },
-        "topics": { "root": "pinhole", "status": topics.status(), "in": topics.inbox(), "out": topics.out(session) },
+        "topics": { "root": "pinhole", "status": address.topic_status(), "in": address.topic_in(), "out": address.topic_out(&session) },
         "to_device": there,
         "to_viewer": back,
         "to_viewer_last": last(),
@@ -287,7 +297,8 @@ fn vectors() -> Value {
         "pairing": pairing(),
         "links": links(),
         "bad_links": bad_links(),
-        "status": statuses(&topics),
+        "status": statuses(&address),
+        "login": login(),
     })
 }
 

@@ -2,6 +2,8 @@
 
 mod broker;
 mod broker_attacks;
+mod broker_devices;
+mod broker_siege;
 mod broker_support;
 mod brokers_doc;
 mod camera;

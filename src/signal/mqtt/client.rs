@@ -181,7 +181,11 @@ impl Client {
                 }
                 Woken::Event(Err(error)) => {
                     let id = self.options.client_id();
-                    return End::Failed(reason::of_connection(&self.url, &id, &error));
+                    let at_hub = self.options.authentication_method().is_some();
+                    let failure = at_hub.then(|| reason::of_login(&self.url, &error)).flatten();
+                    return End::Failed(
+                        failure.unwrap_or_else(|| reason::of_connection(&self.url, &id, &error)),
+                    );
                 }
                 Woken::Event(Ok(Event::Incoming(packet))) => match packet {
                     Incoming::ConnAck(connack) => match self.connected(&client, &connack) {

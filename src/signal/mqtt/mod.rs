@@ -5,6 +5,7 @@
 mod backoff;
 mod client;
 mod connect;
+mod login;
 mod reason;
 mod tls;
 mod url;
@@ -15,7 +16,7 @@ use rumqttc::{Broker, ConnectProperties, LastWill, MqttOptions, QoS};
 use tokio::sync::mpsc;
 
 pub use self::url::{BrokerUrl, Scheme, UrlError};
-use super::{Address, Carrier, OFFLINE_STATUS};
+use super::{Address, Carrier, OFFLINE_STATUS, login::LoginKey};
 use crate::tasks;
 
 /// The largest packet, both ways, bytes. An envelope has at most 32 KiB.
@@ -36,6 +37,8 @@ pub struct MqttSettings {
     pub ca: Option<PathBuf>,
     /// PEM files with the agent's own certificate chain and its private key.
     pub client_cert: Option<(PathBuf, PathBuf)>,
+    /// The device's key, for the embedded broker of another agent.
+    pub login: Option<Arc<LoginKey>>,
     /// `None`: `pinhole-` and the device's id. One for each agent: a broker ends the older connection of two.
     pub client_id: Option<String>,
     /// What to ask for in the TLS handshake (RFC 7301), where one port serves several protocols.
@@ -53,6 +56,7 @@ impl MqttSettings {
             password: None,
             ca: None,
             client_cert: None,
+            login: None,
             client_id: None,
             alpn: Vec::new(),
             keep_alive: Duration::from_secs(20),
@@ -168,6 +172,9 @@ fn options(settings: &MqttSettings, url: &BrokerUrl, address: &Address) -> MqttO
         .set_keep_alive(u16::try_from(settings.keep_alive.as_secs().max(5)).unwrap_or(u16::MAX))
         .set_connect_timeout(connect::WHOLE)
         .set_last_will(LastWill::new(address.topic_status(), OFFLINE_STATUS, QoS::AtLeastOnce, true, None));
+    if let Some(key) = &settings.login {
+        login::set(&mut options, key);
+    }
     match (&settings.user, &settings.password) {
         (Some(user), Some(password)) => {
             options.set_credentials(user, password.0.clone());

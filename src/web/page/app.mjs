@@ -2,7 +2,9 @@
 // connection, its state into the view.
 
 import { brokerUrl, decodesH264, viewerName } from './browser.mjs';
+import { Broker } from './broker.mjs';
 import { Connection } from './connection.mjs';
+import { Presence } from './presence.mjs';
 import { parseLink } from './protocol.mjs';
 import { initial, step, ways } from './state.mjs';
 import { Store, localStore } from './store.mjs';
@@ -19,8 +21,11 @@ class App {
       retry: () => this.event({ type: 'retry' }),
       choose: (d, camera) => this.choose(d, camera),
       forget: (d) => this.forget(d),
+      listOpened: () => this.presence.follow(this.store.cameras),
+      listClosed: () => this.presence.stop(),
       firstFrame: () => this.event({ type: 'frames', fresh: true }),
     });
+    this.presence = new Presence({ Broker, location: window.location, changed: (present) => this.view.list.presence(present) });
     this.connection = new Connection({
       name: viewerName(window.navigator.userAgent, window.navigator.maxTouchPoints),
       location: window.location,
@@ -98,7 +103,7 @@ class App {
 
   forget(d) {
     this.store.forget(d);
-    this.view.el('cameras').close();
+    this.view.list.close();
     if (this.state.camera?.d === d) this.start({ camera: this.store.last });
     else this.show();
   }
