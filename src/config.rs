@@ -146,6 +146,14 @@ impl Config {
         Self::build(args, raw, &folder)
     }
 
+    /// The same from a file's text. `path` is for messages, and what stands beside it is found there.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_text(args: &RunArgs, path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Self::build(args, file::parse(path, text)?, path.parent().unwrap_or(Path::new("")))
+    }
+
     fn build(args: &RunArgs, raw: RawConfig, folder: &Path) -> Result<Self, ConfigError> {
         let name = raw.name.unwrap_or_else(host_name);
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
