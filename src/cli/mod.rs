@@ -1,7 +1,7 @@
 //! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
-//! - `people`: `pinhole pair`, `viewers`, `revoke`.
+//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
@@ -79,6 +79,8 @@ pub enum Command {
         #[arg(value_name = "KEY|NAME")]
         who: String,
     },
+    /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
+    DeviceKey,
     /// List the cameras and encoders of this machine, and what pinhole would choose
     Devices {
         /// As JSON
@@ -133,6 +135,7 @@ impl CommandError {
             Reply::Links(_)
             | Reply::Viewers(_)
             | Reply::Revoked(_)
+            | Reply::DeviceKey(_)
             | Reply::Controls(_)
             | Reply::Picture { .. } => {
                 let message =
@@ -156,6 +159,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::DeviceKey => people::device_key(&sockets, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
             controls::run(&sockets, device, settings, *json, &mut out)

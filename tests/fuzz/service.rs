@@ -33,7 +33,7 @@ static RUNTIME: LazyLock<Runtime> =
 pub fn broker_stream(data: &[u8]) {
     RUNTIME.block_on(async {
         let device = DeviceId::parse("abcdefghijkl2345").expect("a device");
-        let broker = Broker::new(Address { root: "pinhole".to_owned(), device }, Limits::default());
+        let broker = Broker::new(Address { root: "pinhole".to_owned(), device }, Limits::default(), &[]);
         let mut agent = broker.carrier();
         let status = b"{\"v\":1}";
         agent.outgoing.try_send(Outgoing::Status(status.as_slice().into())).expect("there is room");

@@ -10,13 +10,14 @@ use std::{
 use pinhole::{
     clock,
     signal::{
+        Address,
         desk::{Desk, NONCE_LIFETIME, Output},
         envelope::{Channel, End, Envelope, Header, MAX_ENVELOPE, SealKey, SessionIds, ViewerKey},
         keys::ViewerRecord,
         link::Link,
         message::{ByeReason, Role, ToDevice, ToViewer},
         pairing::Invite,
-        topic::{DeviceId, DeviceNonce, KeyId, SessionId, Topic, Topics, check_root},
+        topic::{DeviceId, DeviceNonce, KeyId, SessionId, Topic, check_root},
         viewer::ViewerSession,
     },
 };
@@ -115,7 +116,7 @@ pub fn topic(data: &[u8]) {
     ];
     assert!(ids.iter().flatten().all(|id| id == topic));
     assert!(ids.iter().flatten().all(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric())));
-    let Ok(topics) = Topics::new(root, device()) else {
+    let Ok(topics) = Address::new(root, device()) else {
         assert!(check_root(root).is_err());
         return;
     };
@@ -125,9 +126,9 @@ pub fn topic(data: &[u8]) {
     );
     match topics.parse(topic) {
         None => {}
-        Some(Topic::Status) => assert_eq!(topic, topics.status()),
-        Some(Topic::In) => assert_eq!(topic, topics.inbox()),
-        Some(Topic::Out(session)) => assert_eq!(topic, topics.out(session)),
+        Some(Topic::Status) => assert_eq!(topic, topics.topic_status()),
+        Some(Topic::In) => assert_eq!(topic, topics.topic_in()),
+        Some(Topic::Out(session)) => assert_eq!(topic, topics.topic_out(&session)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod broker;
 mod broker_attacks;
+mod broker_devices;
 mod broker_support;
 mod camera;
 mod cameras;
@@ -13,6 +14,7 @@ mod hostile;
 mod mqtt;
 mod mqtt_support;
 mod mqtt_tls;
+mod mqtt_wire;
 mod peer;
 mod peers;
 mod people;

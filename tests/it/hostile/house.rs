@@ -13,8 +13,8 @@ use std::{
 use pinhole::{
     clock,
     signal::{
+        Address,
         message::{Offer, ToDevice, ToViewer},
-        topic::Topics,
         viewer::ViewerSession,
     },
 };
@@ -244,8 +244,8 @@ pub async fn put_retained(attacker: &mut RawClient<TcpStream>, topic: &str, payl
     attacker.read_kind(0x40).await;
 }
 
-pub fn topics(viewer: &Paired) -> Topics {
-    Topics::new(&viewer.link.root, viewer.link.device).expect("a root")
+pub fn topics(viewer: &Paired) -> Address {
+    Address::new(&viewer.link.root, viewer.link.device).expect("a root")
 }
 
 /// Says hello and gets an answer: the device has been through everything that came before.

@@ -110,7 +110,7 @@ async fn a_thousand_inventions_leave_no_session_no_line_and_no_memory() {
     assert_eq!(inventions.len(), 1_000);
 
     let (loud, replies, people) = (house.loud().len(), house.proxy.replies(), house.viewers());
-    let inbox = topics(&viewer).inbox();
+    let inbox = topics(&viewer).topic_in();
     let mut attacker = house.attacker("mallory").await;
     let before = house.resident();
     for invention in &inventions {
@@ -146,7 +146,7 @@ async fn a_retained_offer_is_not_heard() {
     let hello = session.seal(&ToDevice::Hello).expect("it fits");
     let mut attacker = house.attacker("mallory").await;
     house.proxy.cut();
-    put_retained(&mut attacker, &topics(&viewer).inbox(), &hello).await;
+    put_retained(&mut attacker, &topics(&viewer).topic_in(), &hello).await;
     house.proxy.wait_for("it is handed on as retained", |message| message.is_in() && message.retain).await;
     let replies = house.proxy.replies();
     greet(&mut viewer).await;
@@ -160,7 +160,7 @@ async fn a_forged_status_or_will_keeps_newcomers_away_and_nothing_else() {
     let mut viewer = house.paired("Anna").await;
     let mut session = greet(&mut viewer).await;
     let mut peer = watch(&mut viewer, &mut session).await;
-    let status = topics(&viewer).status();
+    let status = topics(&viewer).topic_status();
     let mut attacker = house.attacker("mallory").await;
     let other = DeviceNonce::from_bytes([0xee; 16]);
     let online = format!(r#"{{"v":1,"online":true,"nd":"{other}"}}"#);

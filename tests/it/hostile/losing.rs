@@ -112,7 +112,7 @@ async fn whichever_message_is_lost_the_viewer_gets_its_picture_and_nothing_is_le
             viewer.mail.send(offer).await.expect("the broker");
             drop(peer);
         }
-        let (inbox, out) = (topics(&viewer).inbox(), topics(&viewer).out(session.id()));
+        let (inbox, out) = (topics(&viewer).topic_in(), topics(&viewer).topic_out(&session.id()));
         let what = format!("message {number}");
         let gone = |_: &super::proxy::Message| lost.lock().unwrap().is_some();
         house

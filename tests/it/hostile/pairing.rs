@@ -1,10 +1,11 @@
 //! Pairings that the broker takes part in: as the device, as the viewer, as the man between them, and afterwards.
 
 use pinhole::signal::{
+    Address,
     envelope::{Envelope, Header, POINT_BYTES, Point, SealKey},
     link::{Link, PairingSecret},
     pairing::{MAX_FAILURES, agree, pairing_id, request_key},
-    topic::{KeyId, PairingId, Topics},
+    topic::{KeyId, PairingId},
     viewer::ViewerPairing,
 };
 use ring::{
@@ -45,13 +46,13 @@ struct Opened {
     mail: Mail,
     link: Link,
     pairing: ViewerPairing,
-    topics: Topics,
+    topics: Address,
 }
 
 impl Opened {
     async fn by(url: &str, name: &str) -> Self {
         let (link, broker) = address(url).expect("a link");
-        let topics = Topics::new(&link.root, link.device).expect("a root");
+        let topics = Address::new(&link.root, link.device).expect("a root");
         let mut mail = Mail::connect(&broker, topics.clone()).await.expect("the broker");
         let nonce = mail.nonce().await.expect("a status");
         let pairing = ViewerPairing::new(link.clone(), nonce, name).expect("it fits");
@@ -96,7 +97,7 @@ async fn a_broker_that_answers_a_pairing_itself_is_not_believed() {
         let seal = SealKey::new(&agreement.expect("a point of the curve").confirm_key);
         let header = Header { kind: "pair2", device, key, session, nonce, counter: 0 };
         let forged = header.seal(&seal, Some(&point), body).expect("it fits");
-        put(&mut attacker, &opened.topics.out(session), &forged).await;
+        put(&mut attacker, &opened.topics.topic_out(&session), &forged).await;
         assert_eq!(opened.mail.next().await.expect("it is carried"), forged);
         assert_eq!(opened.pairing.finish(&forged), Ok(None), "not the device's");
     }
@@ -119,7 +120,7 @@ async fn a_man_between_viewer_and_device_pairs_with_neither() {
     let text = String::from_utf8(opened.pairing.request().to_vec()).expect("JSON");
     let theirs = pinhole::signal::envelope::to_base64(&opened.request().ephemeral.expect("it is a pairing"));
     let mine = pinhole::signal::envelope::to_base64(&point);
-    let inbox = opened.topics.inbox();
+    let inbox = opened.topics.topic_in();
     put(&mut attacker, &inbox, text.replace(&theirs, &mine).as_bytes()).await;
     let header = Header { kind: "pair1", device, key, session, nonce, counter: 0 };
     for guess in guesses(PairingId::from_bytes(*key.as_bytes())) {
@@ -127,7 +128,7 @@ async fn a_man_between_viewer_and_device_pairs_with_neither() {
         put(&mut attacker, &inbox, &header.seal(&seal, Some(&point), b"{}").expect("it fits")).await;
     }
     // And his point instead of the device's.
-    let target = opened.topics.out(session);
+    let target = opened.topics.topic_out(&session);
     house.proxy.filter(move |message| {
         if message.topic != target {
             return Fate::Pass;
@@ -154,7 +155,7 @@ async fn guessing_makes_a_link_void_and_pairs_nobody() {
     let house = House::new().await;
     let opened = Opened::by(&house.link(), "Anna").await;
     let Envelope { key, session, nonce, .. } = opened.request();
-    let (device, inbox) = (opened.link.device, opened.topics.inbox());
+    let (device, inbox) = (opened.link.device, opened.topics.topic_in());
     let (loud, replies) = (house.loud().len(), house.proxy.replies());
     let mut attacker = house.attacker("mallory").await;
     let header = Header { kind: "pair1", device, key, session, nonce, counter: 0 };

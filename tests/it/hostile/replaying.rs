@@ -24,7 +24,7 @@ fn recorded(house: &House) -> Vec<Vec<u8>> {
 /// Plays envelopes to the device; the log says nothing, and only the one who greets then is answered, once.
 async fn assert_ignored(house: &House, viewer: &mut Paired, envelopes: &[Vec<u8>]) {
     let (loud, replies, people) = (house.loud().len(), house.proxy.replies(), house.viewers().len());
-    let inbox = topics(viewer).inbox();
+    let inbox = topics(viewer).topic_in();
     let mut attacker = house.attacker("mallory").await;
     for envelope in envelopes {
         put(&mut attacker, &inbox, envelope).await;
@@ -115,7 +115,7 @@ async fn what_is_thrown_back_is_heard_by_neither_side() {
     assert!(of_device.len() >= 3 && of_viewers.len() >= 3, "a pairing, a welcome and an answer");
     assert_ignored(&house, &mut viewer, &of_device).await;
 
-    let out = topics(&viewer).out(session.id());
+    let out = topics(&viewer).topic_out(&session.id());
     let mut attacker = house.attacker("mirror").await;
     for envelope in &of_viewers {
         put(&mut attacker, &out, envelope).await;

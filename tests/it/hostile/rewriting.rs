@@ -23,7 +23,7 @@ fn flipped(envelope: &[u8], bit: usize) -> Vec<u8> {
 async fn no_bit_of_an_envelope_can_be_changed_in_either_direction() {
     let house = House::new().await;
     let mut viewer = house.paired("Anna").await;
-    let inbox = topics(&viewer).inbox();
+    let inbox = topics(&viewer).topic_in();
     let loud = house.loud().len();
     let mut session = ViewerSession::new(viewer.link.device, &viewer.record, new_session(), viewer.nonce);
     viewer.mail.listen(session.id()).await.expect("the broker");
@@ -103,7 +103,7 @@ async fn an_offer_or_answer_with_another_fingerprint_reaches_nobody() {
     let offer = session.seal(&ToDevice::Offer(offer)).expect("it fits");
     let (loud, replies) = (house.loud().len(), house.proxy.replies());
     let mut attacker = house.attacker("mallory").await;
-    let inbox = topics(&viewer).inbox();
+    let inbox = topics(&viewer).topic_in();
     let forgeries = rewritten(&offer, &own);
     assert!(forgeries.len() > 15);
     for forgery in &forgeries {
@@ -114,7 +114,7 @@ async fn an_offer_or_answer_with_another_fingerprint_reaches_nobody() {
     house.assert_quiet_since(loud);
 
     // On the way back: the answer comes only in the broker's words, and the viewer takes none of them.
-    let target = topics(&viewer).out(session.id());
+    let target = topics(&viewer).topic_out(&session.id());
     let answer = std::sync::Arc::new(std::sync::Mutex::new(None));
     let kept = std::sync::Arc::clone(&answer);
     house.proxy.filter(move |message| {
@@ -126,7 +126,7 @@ async fn an_offer_or_answer_with_another_fingerprint_reaches_nobody() {
         Fate::Pass
     });
     viewer.mail.send(offer).await.expect("the broker");
-    let topic = topics(&viewer).out(session.id());
+    let topic = topics(&viewer).topic_out(&session.id());
     house.proxy.wait_for("the answer", |message| message.topic == topic && is_answer(&message.payload)).await;
     let answer = answer.lock().unwrap().take().expect("it was kept");
     for forgery in rewritten(&answer, &own) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pinhole::{
     clock,
-    signal::{CarrierEvent, mqtt::MqttSettings, topic::Topics},
+    signal::{Address, CarrierEvent, mqtt::MqttSettings},
 };
 
 use super::{
@@ -76,7 +76,7 @@ async fn no_frame_is_lost_to_a_thousand_bogus_offers() {
     let mut viewer = house.paired("Anna").await;
     let mut watcher = watching(&house, &mut viewer).await;
     let mut attacker = house.attacker("mallory").await;
-    let inbox = topics(&viewer).inbox();
+    let inbox = topics(&viewer).topic_in();
     for number in 0..1_000 {
         put(&mut attacker, &inbox, &stranger(&viewer, number)).await;
     }
@@ -91,7 +91,7 @@ async fn no_frame_is_lost_to_a_thousand_bogus_offers() {
 async fn no_frame_is_lost_to_a_flood() {
     let house = House::new().await;
     let mut viewer = house.paired("Anna").await;
-    let inbox = topics(&viewer).inbox();
+    let inbox = topics(&viewer).topic_in();
     let rubbish: Vec<Vec<u8>> =
         rubbish(&viewer).iter().map(|payload| publish(5, &inbox, payload, None, false)).collect();
     let mut watcher = watching(&house, &mut viewer).await;
@@ -135,7 +135,7 @@ async fn no_frame_is_lost_to_a_flood_at_the_embedded_broker() {
     let (mut sent, mut connections) = (0, 0);
     // Who is too fast is cut off, and comes again.
     while sent < FLOOD && connections < 40 {
-        let topics = Topics::new(&link.root, link.device).expect("a root");
+        let topics = Address::new(&link.root, link.device).expect("a root");
         let Ok(flooder) = Mail::connect(&broker, topics).await else { break };
         connections += 1;
         for payload in rubbish.iter().cycle().take(FLOOD - sent) {
