@@ -9,7 +9,7 @@ use pinhole::{
     control::message::{MAX_REQUEST, Request, line},
     peer::sdp::{MAX_OFFER_LEN, Offer, is_usable_candidate},
     signal::{
-        Address, CarrierEvent, Outgoing,
+        Address, CarrierEvent, OFFLINE_STATUS, Outgoing,
         broker::{Broker, Limits},
         topic::{DeviceId, check_root},
     },
@@ -24,16 +24,23 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// CONNECT of MQTT 3.1.1 with the client id "w".
 const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01w";
+/// SUBSCRIBE to the statuses of both devices, with QoS 0; then DISCONNECT.
+const FOLLOW: &[u8] = b"\x82\x46\x00\x01\x00\x1fpinhole/abcdefghijkl2345/status\x00\x00\x1fpinhole/\
+    q3v7m2k5x4n6p7r2/status\x00\xe0\x00";
+/// Another device that may come: nobody here has its private key.
+const ACCEPTED: &str = "q3v7m2k5x4n6p7r2:O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik";
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
 
 /// Up to four clients write what they like, in pieces of each other's; when they are gone nothing is left of them, the
-/// agent was sent nothing but what a viewer may send, and a newcomer is served.
+/// agent was sent nothing but what a viewer may send, no status was forged, and a newcomer is served.
 pub fn broker_stream(data: &[u8]) {
     RUNTIME.block_on(async {
         let device = DeviceId::parse("abcdefghijkl2345").expect("a device");
-        let broker = Broker::new(Address { root: "pinhole".to_owned(), device }, Limits::default(), &[]);
+        let accepted = [ACCEPTED.parse().expect("a device with its key")];
+        let broker =
+            Broker::new(Address { root: "pinhole".to_owned(), device }, Limits::default(), &accepted);
         let mut agent = broker.carrier();
         let status = b"{\"v\":1}";
         agent.outgoing.try_send(Outgoing::Status(status.as_slice().into())).expect("there is room");
@@ -69,6 +76,17 @@ pub fn broker_stream(data: &[u8]) {
         let answer = timeout(PATIENCE, newcomer.read_exact(&mut connack)).await;
         answer.expect("an answer in time").expect("a CONNACK");
         assert_eq!(connack, [0x20, 2, 0, 0]);
+        newcomer.write_all(FOLLOW).await.expect("it is served");
+        let mut heard = Vec::new();
+        let end = timeout(PATIENCE, newcomer.read_to_end(&mut heard)).await;
+        end.expect("an end in time").expect("an end in order");
+        let count = |what: &[u8]| heard.windows(what.len()).filter(|window| *window == what).count();
+        let statuses = (count(b"/status"), count(status), count(OFFLINE_STATUS));
+        assert_eq!(
+            statuses,
+            (2, 1, 1),
+            "the agent's own status, and the other device is not here: {heard:?}"
+        );
         drop(newcomer);
         let ended = async { while serving.join_next().await.is_some_and(|one| one.is_ok()) {} };
         timeout(PATIENCE, ended).await.expect("all are gone");

@@ -15,6 +15,7 @@ use pinhole::{
         envelope::{Channel, End, Envelope, Header, MAX_ENVELOPE, SealKey, SessionIds, ViewerKey},
         keys::ViewerRecord,
         link::Link,
+        login::AcceptedDevice,
         message::{ByeReason, Role, ToDevice, ToViewer},
         pairing::Invite,
         topic::{DeviceId, DeviceNonce, KeyId, SessionId, Topic, check_root},
@@ -116,6 +117,9 @@ pub fn topic(data: &[u8]) {
     ];
     assert!(ids.iter().flatten().all(|id| id == topic));
     assert!(ids.iter().flatten().all(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric())));
+    if let Ok(device) = topic.parse::<AcceptedDevice>() {
+        assert_eq!(device.to_string(), topic.trim());
+    }
     let Ok(topics) = Address::new(root, device()) else {
         assert!(check_root(root).is_err());
         return;
