@@ -12,6 +12,7 @@ mod cli;
 mod commands;
 mod corpora;
 mod exchange;
+mod hostile;
 mod mqtt;
 mod mqtt_support;
 mod mqtt_tls;
