@@ -105,6 +105,15 @@ impl Config {
         Self::build(args, raw, Files { folder: &folder, credentials: credentials.as_deref() })
     }
 
+    /// The same from a file's text. `path` is for messages, and what stands beside it is found there.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_text(args: &RunArgs, path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::build(args, file::parse(path, text)?, Files { folder, credentials: None })
+    }
+
     fn build(args: &RunArgs, raw: RawConfig, files: Files<'_>) -> Result<Self, ConfigError> {
         let name = raw.name.unwrap_or_else(host_name);
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
