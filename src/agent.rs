@@ -40,7 +40,7 @@ use crate::{
         controls::{ControlDevice, ControlError},
     },
     clock,
-    config::{CameraConfig, Config, Embedded, Hub, Source},
+    config::{self, CameraConfig, Config, Embedded, Hub, Source},
     control::{self, Reach},
     encode::{
         EncodeError,
@@ -118,8 +118,13 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         brokers: config.broker.pages(),
         commands: commands.clone(),
     };
-    // The first to open a link of a new agent is its owner.
-    print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    if config::output_is_journal() {
+        // A link is a secret; the journal is read by others, and for longer.
+        info!("`pinhole pair`, run as this service's user or as root, prints links for viewers");
+    } else {
+        // The first to open a link of a new agent is its owner.
+        print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    }
     let service = systemd::start(reached.to_vec(), commands.clone());
     let device_key = match &login_key {
         Ok(key) => Ok(key.public().to_string()),

@@ -12,7 +12,10 @@ mod values;
 
 use std::{
     env,
+    fs::File,
+    io,
     net::SocketAddr,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -287,6 +290,15 @@ fn credentials_dir() -> Option<PathBuf> {
 /// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
 pub fn under_systemd() -> bool {
     env::var_os("JOURNAL_STREAM").is_some()
+}
+
+/// Whether standard output goes to systemd's journal, which keeps what it gets and shows it to more than its owner. The
+/// variable names the stream by device and inode (systemd.exec(5), JOURNAL_STREAM), for it is inherited by programs
+/// whose output goes elsewhere.
+pub fn output_is_journal() -> bool {
+    let Some(stream) = env::var_os("JOURNAL_STREAM") else { return false };
+    let output = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+    output.is_ok_and(|output| *stream == *format!("{}:{}", output.dev(), output.ino()))
 }
 
 /// Whether systemd wants to hear how the service is (sd_notify(3)).

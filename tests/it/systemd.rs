@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixDatagram,
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -81,4 +84,39 @@ fn it_says_ready_then_feeds_the_watchdog_with_a_status_and_says_when_it_stops() 
     let heard = service.hear_until("STOPPING=1");
     assert!(!heard.contains(&"READY=1".to_owned()), "{heard:?}");
     assert!(service.agent.wait().unwrap().success());
+}
+
+/// What is left of an agent's standard output when it is ready, where systemd says that `journal` is the journal.
+fn output_of_agent(name: &str, journal: impl FnOnce(&fs::File) -> String) -> String {
+    let folder = std::env::temp_dir().join(format!("pinhole-journal-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+    let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let output = fs::File::create(folder.join("output")).unwrap();
+    let agent = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+        .args(["--camera", "synthetic", "--listen", "127.0.0.1:0", "--state"])
+        .arg(folder.join("state"))
+        .env("NOTIFY_SOCKET", folder.join("notify"))
+        .env("JOURNAL_STREAM", journal(&output))
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let service = Service { folder, socket, agent };
+    service.hear_until("READY=1");
+    fs::read_to_string(service.folder.join("output")).unwrap()
+}
+
+#[test]
+fn a_link_is_not_written_into_the_journal() {
+    let of_output = |output: &fs::File| {
+        let metadata = output.metadata().unwrap();
+        format!("{}:{}", metadata.dev(), metadata.ino())
+    };
+    assert_eq!(output_of_agent("journal", of_output), "");
+    // Run by hand from a service's shell, it writes to somewhere else.
+    assert!(output_of_agent("elsewhere", |_| "1:1".to_owned()).starts_with("Watch: "));
 }
