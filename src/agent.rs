@@ -247,10 +247,14 @@ fn start_cameras(
 }
 
 fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Broker>>, Vec<Carrier>)> {
+    let accepted = &config.broker.house.accept_devices;
+    if accepted.iter().any(|other| other.device == address.device) {
+        return Err(anyhow!(
+            "broker.accept_devices names this device itself: give there what `pinhole device-key` prints on the others"
+        ));
+    }
     let broker = match config.broker.embedded {
-        Embedded::On => {
-            Some(Broker::new(address.clone(), Limits::default(), &config.broker.house.accept_devices))
-        }
+        Embedded::On => Some(Broker::new(address.clone(), Limits::default(), accepted)),
         Embedded::Off => None,
     };
     let mut carriers: Vec<Carrier> = broker.iter().map(Broker::carrier).collect();

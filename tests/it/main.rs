@@ -3,6 +3,7 @@
 mod broker;
 mod broker_attacks;
 mod broker_devices;
+mod broker_siege;
 mod broker_support;
 mod camera;
 mod cameras;

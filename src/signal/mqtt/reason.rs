@@ -201,7 +201,7 @@ pub(super) fn of_login(url: &BrokerUrl, error: &ConnectionError) -> Option<Failu
     let why = match error {
         ConnectionError::ConnectionRefused(Code::NotAuthorized)
         | ConnectionError::MqttState(StateError::ConnFail { reason: Code::NotAuthorized }) => {
-            "it does not know this device: add what `pinhole device-key` prints here to `accept_devices` under [broker] in the hub's configuration, and restart it"
+            "it does not know this device: add what `pinhole device-key` prints here to `accept_devices` under [broker] in the hub's configuration, restart it, and let both have the same `root`"
         }
         ConnectionError::ConnectionRefused(Code::BadAuthenticationMethod)
         | ConnectionError::MqttState(
