@@ -30,12 +30,15 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn every_example_in_the_documentation_parses() {
-    let text = include_str!("../../docs/configuration.md");
-    let blocks: Vec<&str> =
-        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() >= 5, "found {} examples", blocks.len());
+    let texts = [include_str!("../../docs/configuration.md"), include_str!("../../docs/brokers.md")];
+    let blocks: Vec<&str> = texts
+        .iter()
+        .flat_map(|text| text.split("```toml\n").skip(1))
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(blocks.len() >= 9, "found {} examples", blocks.len());
     for block in blocks {
-        let read = file::parse(Path::new("docs/configuration.md"), block).expect("a documented example");
+        let read = file::parse(Path::new("an example"), block).expect("a documented example");
         // The password's file is not here: what is asked is whether the keys and values are right.
         match Config::build(
             &RunArgs { state: Some("/tmp/state".into()), ..RunArgs::default() },

@@ -3,12 +3,13 @@
 //! envelope means (`desk`), and what a viewer gets (`peer`).
 //!
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
-//! carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
+//! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
 
 mod people_work;
+mod route;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -21,9 +22,11 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+use self::route::{Route, Routes};
 use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
+    door::Knock,
     keys::{self, KeyStore, ViewerRecord},
     link::PairingSecret,
     message::{ByeReason, ErrorCode, Role, ToViewer},
@@ -72,12 +75,14 @@ pub struct Exchange {
     pub peers: Peers,
     pub from_peers: mpsc::Receiver<ToSession>,
     pub commands: mpsc::Receiver<Command>,
+    /// From the agent's own doors.
+    pub knocks: mpsc::Receiver<Knock>,
 }
 
 impl Exchange {
     /// Runs until [`Command::Stop`], or until nobody can send one any more.
     pub async fn run(self) {
-        let Self { desk, store, carriers, mut from_peers, peers, mut commands } = self;
+        let Self { desk, store, carriers, mut from_peers, peers, mut commands, mut knocks } = self;
         let mut watching = peers.viewers();
         let withheld = store.viewers().iter().filter(|viewer| !desk.has(viewer.id));
         let mut work = Work {
@@ -87,7 +92,7 @@ impl Exchange {
             carriers,
             peers: Some(peers),
             turn: 0,
-            routes: HashMap::new(),
+            routes: Routes::default(),
             watching: watching.clone(),
             present: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -132,6 +137,7 @@ impl Exchange {
                 () = clock::sleep_until(Some(work.check_at)) => work.check(clock::now()),
                 Some(message) = from_peers.recv() => work.send(message),
                 Ok(()) = watching.changed() => work.note_present(),
+                Some(knock) = knocks.recv() => work.on_knock(knock),
                 (index, event) = next_event(&mut work.carriers, work.turn) => {
                     work.turn = index + 1;
                     work.on_event(index, event);
@@ -157,8 +163,8 @@ struct Work {
     turn: usize,
     /// `None` once the agent is stopping: then nobody is let in.
     peers: Option<Peers>,
-    /// By which carrier each session's last envelope came: its answers go back that way.
-    routes: HashMap<SessionId, usize>,
+    /// By which way each session's answers go back.
+    routes: Routes,
     /// Who watches now.
     watching: watch::Receiver<Vec<registry::Viewer>>,
     /// Who did when that changed last.
@@ -205,13 +211,13 @@ impl Work {
                 }
                 Output::Reply { session, envelope } => {
                     // One viewer's envelope may end another session of it, which came by another carrier.
-                    if let Some(index) = self.routes.get(&session).copied().or(from) {
+                    if let Some(index) = self.routes.carrier(session).or(from) {
                         self.publish(index, Outgoing::Reply { session, envelope });
                     }
                 }
                 Output::Deliver { session, viewer, role, message } => {
                     if let Some(index) = from {
-                        self.routes.insert(session, index);
+                        self.routes.by_carrier(session, index);
                     }
                     self.seen.insert(viewer, clock::now());
                     self.deliver(Inbound { session, viewer, role, message });
@@ -221,10 +227,32 @@ impl Work {
                     self.carry_out(from, answer.into_iter().collect());
                 }
                 Output::Ended { session } => {
-                    self.routes.remove(&session);
+                    self.routes.remove(session);
                 }
             }
         }
+    }
+
+    /// A door has let its viewer in; it may have been revoked since.
+    fn on_knock(&mut self, knock: Knock) {
+        let (session, viewer, message) = match knock {
+            Knock::Open { session, viewer, message, answers } => {
+                self.routes.by_door(session, viewer, answers);
+                (session, viewer, message)
+            }
+            Knock::Go { session, message } => {
+                let Some(viewer) = self.routes.direct_viewer(session) else { return };
+                (session, viewer, message)
+            }
+        };
+        let is_let_in = |record: &&ViewerRecord| record.id == viewer && !self.withheld.contains(&viewer);
+        let Some(role) = self.store.viewers().iter().find(is_let_in).map(|record| record.role) else {
+            let message = ToViewer::Bye { reason: ByeReason::Revoked };
+            self.send(ToSession { session, message, last: Last::Yes });
+            return;
+        };
+        self.seen.insert(viewer, clock::now());
+        self.deliver(Inbound { session, viewer, role, message });
     }
 
     fn deliver(&mut self, inbound: Inbound) {
@@ -260,14 +288,22 @@ impl Work {
     }
 
     fn send(&mut self, ToSession { session, message, last }: ToSession) {
-        if let Some(envelope) = self.desk.seal(clock::now(), session, &message)
-            && let Some(&index) = self.routes.get(&session)
-        {
-            self.publish(index, Outgoing::Reply { session, envelope });
+        match self.routes.get(session) {
+            Some(Route::Direct { answers, .. }) => {
+                if answers.try_send(message).is_err() {
+                    debug!(%session, "a message is lost: its door is overrun, or gone");
+                }
+            }
+            Some(&Route::Carrier(index)) => {
+                if let Some(envelope) = self.desk.seal(clock::now(), session, &message) {
+                    self.publish(index, Outgoing::Reply { session, envelope });
+                }
+            }
+            None => {}
         }
         if last == Last::Yes {
             self.desk.end(session);
-            self.routes.remove(&session);
+            self.routes.remove(session);
         }
     }
 

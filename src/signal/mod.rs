@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod desk;
+pub mod door;
 pub mod envelope;
 pub mod exchange;
 pub mod keys;
@@ -15,6 +16,7 @@ pub mod pairing;
 pub mod people;
 pub mod topic;
 pub mod viewer;
+pub mod whole;
 
 #[cfg(test)]
 mod vectors;

@@ -5,6 +5,7 @@ mod broker_attacks;
 mod broker_devices;
 mod broker_siege;
 mod broker_support;
+mod brokers_doc;
 mod camera;
 mod cameras;
 mod cli;

@@ -25,13 +25,13 @@ use crate::{
 };
 
 /// An authority and the files of one test.
-struct Authority {
+pub struct Authority {
     folder: Folder,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::named("test authority")
     }
 
@@ -43,12 +43,12 @@ impl Authority {
         Self { folder: Folder::new(), issuer }
     }
 
-    fn ca(&self) -> PathBuf {
+    pub fn ca(&self) -> PathBuf {
         self.folder.write("ca.pem", &self.issuer.pem())
     }
 
     /// A certificate for `name`, and its key, as files.
-    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (PathBuf, PathBuf) {
+    pub fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
