@@ -203,6 +203,8 @@ impl Work {
         for output in outputs {
             match output {
                 Output::Status(status) => {
+                    // Once a minute: what was dropped is counted, and never logged one by one.
+                    debug!(counters = ?self.desk.counters(), "envelopes so far");
                     for index in 0..self.carriers.len() {
                         self.publish(index, Outgoing::Status(status.clone()));
                     }
