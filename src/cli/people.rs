@@ -1,5 +1,5 @@
-//! `pinhole pair`, `pinhole viewers` and `pinhole revoke`: asks the running agent, and shows what it answers. Not here:
-//! what is done (`control::server`).
+//! `pinhole pair`, `viewers`, `revoke`, `device-key` and `log-level`: asks the running agent, and shows what it answers.
+//! Not here: what is done (`control::server`).
 
 use std::{path::PathBuf, time::Duration};
 
@@ -77,6 +77,20 @@ pub(super) fn viewers(sockets: &[PathBuf], json: bool, out: &mut Stdout) -> Resu
     }
 }
 
+/// The public key for another agent's configuration; for a person, where to put it.
+pub(super) fn device_key(sockets: &[PathBuf], out: &mut Stdout) -> Result<(), CommandError> {
+    match ask(sockets, &Request::DeviceKey {})? {
+        Reply::DeviceKey(key) => match out.kind() {
+            Output::Plain => out.print(&format!("{key}\n")),
+            Output::Terminal => out.print(&format!(
+                "{key}\n\nOn the agent that shall show this device's cameras, too (the hub), under [broker]:\n  \
+                 accept_devices = [\"{key}\"]\nAnd here:\n  hub = \"http://HUB:8480/\"\n"
+            )),
+        },
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
 /// Ends a viewer's key.
 pub(super) fn revoke(sockets: &[PathBuf], who: &str, out: &mut Stdout) -> Result<(), CommandError> {
     match ask(sockets, &Request::Revoke { who: who.to_owned() })? {
@@ -85,6 +99,14 @@ pub(super) fn revoke(sockets: &[PathBuf], who: &str, out: &mut Stdout) -> Result
             let table = show::table(&who, clock::since_epoch());
             Err(CommandError::Refused(format!("{message}\n{}", table.trim_end())))
         }
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
+/// Another filter for the agent's log.
+pub(super) fn log_level(sockets: &[PathBuf], filter: &str) -> Result<(), CommandError> {
+    match ask(sockets, &Request::Log { filter: filter.to_owned() })? {
+        Reply::Done => Ok(()),
         other => Err(CommandError::unexpected(other)),
     }
 }

@@ -7,7 +7,12 @@ use crate::{
         orientation::{Flip, Orientation, Rotation},
     },
     encode::{Bitrate, choice::Choice, overlay::Content},
+    signal::mqtt::Secret,
 };
+
+fn files() -> Files<'static> {
+    Files { folder: Path::new("/etc/pinhole"), credentials: None }
+}
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, &RunArgs::default())
@@ -16,7 +21,7 @@ fn load(text: &str) -> Result<Config, ConfigError> {
 fn load_with(text: &str, args: &RunArgs) -> Result<Config, ConfigError> {
     let raw = file::parse(Path::new("pinhole.toml"), text)?;
     let args = RunArgs { state: Some("/tmp/state".into()), ..args.clone() };
-    Config::build(&args, raw, Path::new("/etc/pinhole"))
+    Config::build(&args, raw, files())
 }
 
 fn refusal(text: &str) -> String {
@@ -25,19 +30,22 @@ fn refusal(text: &str) -> String {
 
 #[test]
 fn every_example_in_the_documentation_parses() {
-    let text = include_str!("../../docs/configuration.md");
-    let blocks: Vec<&str> =
-        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() >= 5, "found {} examples", blocks.len());
+    let texts = [include_str!("../../docs/configuration.md"), include_str!("../../docs/brokers.md")];
+    let blocks: Vec<&str> = texts
+        .iter()
+        .flat_map(|text| text.split("```toml\n").skip(1))
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(blocks.len() >= 9, "found {} examples", blocks.len());
     for block in blocks {
-        let read = file::parse(Path::new("docs/configuration.md"), block).expect("a documented example");
+        let read = file::parse(Path::new("an example"), block).expect("a documented example");
         // The password's file is not here: what is asked is whether the keys and values are right.
         match Config::build(
             &RunArgs { state: Some("/tmp/state".into()), ..RunArgs::default() },
             read,
-            Path::new("/etc/pinhole"),
+            files(),
         ) {
-            Ok(_) | Err(ConfigError::File { .. }) => {}
+            Ok(_) | Err(ConfigError::File { .. } | ConfigError::Credential { .. }) => {}
             Err(error) => panic!("{error}\n{block}"),
         }
     }
@@ -51,6 +59,7 @@ fn every_key_is_documented() {
         "camera.x = 1",
         "web.x = 1",
         "broker.x = 1",
+        "broker.server = [{ x = 1 }]",
         "webrtc.x = 1",
         "webrtc.ice_server = [{ x = 1 }]",
     ] {
@@ -92,7 +101,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!((camera.encoder, camera.wish.accept), (Choice::Auto, Accept::Any));
     assert_eq!(config.web.listen, Listen::Everywhere(8480));
     assert_eq!(config.broker.embedded, Embedded::On);
-    assert!(config.broker.external.is_none());
+    assert!(config.broker.external.is_empty());
     assert_eq!(config.webrtc.max_viewers, 8);
 }
 
@@ -226,7 +235,7 @@ fn contradictions_name_the_key_and_the_remedy() {
 #[test]
 fn a_websocket_broker_serves_the_page_too() {
     let config = load("[broker]\nurl = \"wss://b.example/mqtt\"\nembedded = false").expect("good");
-    assert_eq!(config.broker.page.map(|page| page.url).as_deref(), Some("wss://b.example/mqtt"));
+    assert_eq!(config.broker.pages()[0].url, "wss://b.example/mqtt");
 }
 
 #[test]
@@ -320,6 +329,9 @@ fn the_services_configuration_is_good_and_so_is_each_line_that_it_shows() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
+    // systemd's credential is not here; any file will do.
+    let shown =
+        shown.replace("credential:broker-password", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     let config = load(&shown).expect("good with all that it shows");
     // What it says is taken without a line, is.
     let (default, shown) = (&as_it_is.cameras[0], &config.cameras[0]);

@@ -40,6 +40,9 @@ pub enum Request {
     },
     /// All viewers.
     Viewers {},
+    /// What another agent's configuration has to hold of this device's key.
+    #[serde(rename = "device-key")]
+    DeviceKey {},
     /// Ends a viewer's key: `who` is the key or the name.
     Revoke { who: String },
     /// A JPEG of a camera.
@@ -49,6 +52,8 @@ pub enum Request {
         /// 1 to 100.
         quality: u8,
     },
+    /// Another filter for the log, until the agent ends.
+    Log { filter: String },
     /// A camera's controls; those of `settings` are set first, and no others are told then.
     Controls {
         /// Its id, its device, or the name of its card.
@@ -69,12 +74,15 @@ pub enum Reply {
     },
     Viewers(Vec<Person>),
     Revoked(Person),
+    DeviceKey(String),
     /// More than one viewer is meant. Nothing was done.
     Several {
         message: String,
         who: Vec<Person>,
     },
     Controls(Vec<Control>),
+    /// It was done, and there is nothing to say of it.
+    Done,
     /// A JPEG, which follows this line: so many bytes, at most [`MAX_PICTURE`].
     Picture {
         bytes: usize,
@@ -106,6 +114,8 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
+            | Self::Log { .. }
+            | Self::DeviceKey {}
             | Self::Controls { .. } => Duration::from_secs(5),
             // A camera may have to be opened, and settles.
             Self::Snapshot { .. } => Duration::from_secs(20),
@@ -131,6 +141,8 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
+            | Self::Log { .. }
+            | Self::DeviceKey {}
             | Self::Controls { .. }
             | Self::Snapshot { .. } => Ok(request),
         }
@@ -157,7 +169,9 @@ mod tests {
             Request::Pair { role: Role::View, name: None, lifetime_s: None },
             Request::Whep { role: Role::View, name: "OBS".into(), lifetime_s: Some(60) },
             Request::Viewers {},
+            Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
+            Request::Log { filter: "info,pinhole::signal=debug".into() },
             Request::Snapshot { camera: Some("cam0".into()), quality: 85 },
             Request::Controls {
                 camera: "/dev/video0".into(),
@@ -208,6 +222,7 @@ mod tests {
             Reply::Viewers(Vec::new()),
             Reply::Several { message: "two".into(), who: Vec::new() },
             Reply::Picture { bytes: 7 },
+            Reply::Done,
             Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),
         ] {

@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     cameras,
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock,
     inviter::{Inviter, Stopped},
+    log::Log,
     pipeline::CameraHandle,
     signal::{exchange::Command, people::NotRevoked},
     tasks,
@@ -39,6 +40,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
+    pub log: Log,
+    /// What other agents' configurations have to hold of this device's key, or why there is none.
+    pub device_key: Result<String, String>,
 }
 
 /// The socket, being served.
@@ -159,10 +163,21 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
                 Err(stopped) => failed(stopped),
             }
         }
+        Request::Log { filter } => match reach.log.set(&filter) {
+            Ok(()) => {
+                info!(filter, "the log's level was changed");
+                Reply::Done
+            }
+            Err(error) => Reply::Error(error.to_string()),
+        },
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)
         }
+        Request::DeviceKey {} => match &reach.device_key {
+            Ok(key) => Reply::DeviceKey(key.clone()),
+            Err(error) => Reply::Error(error.clone()),
+        },
         Request::Revoke { who } => match ask(inviter, |reply| Command::Revoke { who, reply }).await {
             Ok(Ok(person)) => Reply::Revoked(person),
             Ok(Err(error)) => {

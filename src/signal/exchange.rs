@@ -100,6 +100,7 @@ impl Exchange {
             store,
             carriers,
             peers: Some(peers),
+            turn: 0,
             routes: Routes::default(),
             tokens,
             watching: watching.clone(),
@@ -151,7 +152,10 @@ impl Exchange {
                 Some(message) = from_peers.recv() => work.send(message),
                 Ok(()) = watching.changed() => work.note_present(),
                 Some(knock) = knocks.recv() => work.on_knock(knock),
-                (index, event) = next_event(&mut work.carriers) => work.on_event(index, event),
+                (index, event) = next_event(&mut work.carriers, work.turn) => {
+                    work.turn = index + 1;
+                    work.on_event(index, event);
+                }
             }
         }
         if let Some(ending) = ending {
@@ -169,6 +173,8 @@ struct Work {
     desk: Desk,
     store: KeyStore,
     carriers: Vec<Carrier>,
+    /// The carrier whose turn it is.
+    turn: usize,
     /// `None` once the agent is stopping: then nobody is let in.
     peers: Option<Peers>,
     /// By which way each session's answers go back.
@@ -213,6 +219,8 @@ impl Work {
         for output in outputs {
             match output {
                 Output::Status(status) => {
+                    // Once a minute: what was dropped is counted, and never logged one by one.
+                    debug!(counters = ?self.desk.counters(), "envelopes so far");
                     for index in 0..self.carriers.len() {
                         self.publish(index, Outgoing::Status(status.clone()));
                     }
@@ -340,16 +348,51 @@ impl Work {
     }
 }
 
-/// The next event of any carrier; for ever, when none is left. The first comes first: it is the embedded broker,
-/// whose clients are bounded and on the local network.
-async fn next_event(carriers: &mut [Carrier]) -> (usize, CarrierEvent) {
+/// The next event of any carrier; for ever, when none is left. They take turns, from `turn` on: a broker that floods
+/// delays viewers who come by another by no more than one message each.
+async fn next_event(carriers: &mut [Carrier], turn: usize) -> (usize, CarrierEvent) {
     poll_fn(|cx: &mut Context<'_>| {
-        for (index, carrier) in carriers.iter_mut().enumerate() {
-            if let Poll::Ready(Some(event)) = carrier.events.poll_recv(cx) {
+        for offset in 0..carriers.len() {
+            let index = (turn + offset) % carriers.len();
+            if let Poll::Ready(Some(event)) = carriers[index].events.poll_recv(cx) {
                 return Poll::Ready((index, event));
             }
         }
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_carrier_that_floods_leaves_the_others_their_turn() {
+        let mut senders = Vec::new();
+        let mut carriers: Vec<Carrier> = (0..3)
+            .map(|index| {
+                let (events, events_out) = mpsc::channel(8);
+                senders.push(events);
+                let outgoing = mpsc::channel(1).0;
+                let task = tasks::spawn("carrier", async {});
+                Carrier { name: index.to_string(), events: events_out, outgoing, task }
+            })
+            .collect();
+        let envelope = || CarrierEvent::Envelope(Bytes::from_static(b"{}"));
+        for _ in 0..4 {
+            senders[0].send(envelope()).await.unwrap();
+        }
+        senders[1].send(envelope()).await.unwrap();
+        senders[2].send(envelope()).await.unwrap();
+        let (mut turn, mut order) = (0, Vec::new());
+        for _ in 0..6 {
+            let (index, _) = next_event(&mut carriers, turn).await;
+            turn = index + 1;
+            order.push(index);
+        }
+        assert_eq!(order, [0, 1, 2, 0, 0, 0]);
+    }
 }

@@ -106,6 +106,14 @@ export async function startAgent({ state, camera = 'synthetic', listen = '0.0.0.
   return agent;
 }
 
+/** What `pinhole device-key` prints of the agent with that state folder. */
+export async function deviceKey(state) {
+  const child = new Child(process.env.PINHOLE_BIN, ['device-key', '--state', state]);
+  await child.ended;
+  if (child.child.exitCode !== 0) throw new Error(await child.ended);
+  return child.out.trim();
+}
+
 /** Starts mosquitto for anybody, with MQTT over TCP at `tcp` and over WebSocket at `ws`, both on loopback. */
 export async function startMosquitto({ tcp, ws }) {
   const folder = await tempFolder('mosquitto');

@@ -17,12 +17,12 @@ use tokio::{
 };
 
 use crate::broker_support::{
-    IN, PATIENCE, Random, RawClient, STATUS, TestBroker, address, connect, connect_with, field, next_event,
-    packet, publish, session, subscribe,
+    IN, PATIENCE, Random, RawClient, STATUS, TestBroker, address, auth, connect, connect_by_key,
+    connect_with, field, next_event, packet, publish, session, subscribe,
 };
 
 /// Writes as far as the broker lets it, and reads to the end of the connection.
-async fn throw(at: std::net::SocketAddr, bytes: &[u8]) {
+pub async fn throw(at: std::net::SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(at).await.unwrap();
     let _ = stream.write_all(bytes).await;
     let _ = stream.shutdown().await;
@@ -116,7 +116,7 @@ async fn three_hundred_silent_connections_refuse_nobody() {
 
 #[tokio::test]
 async fn silent_connections_of_one_address_leave_room_for_others() {
-    let broker = Broker::new(address(), Limits::default());
+    let broker = Broker::new(address(), Limits::default(), &[]);
     let mut attackers = Vec::new();
     let mut ends = Vec::new();
     let mut serve = |peer: &str| {
@@ -221,7 +221,7 @@ async fn agent_that_does_not_read_stops_nobody() {
     }
     flood.write(&[0xc0, 0]).await;
     assert_eq!(flood.read().await, Some((0xd0, vec![])));
-    assert_eq!(test.broker.counters().agent_missed, 5000 - 256);
+    assert_eq!(test.broker.counters().device_missed, 5000 - 256);
     for _ in 0..256 {
         next_event(&mut test.carrier).await;
     }
@@ -229,11 +229,13 @@ async fn agent_that_does_not_read_stops_nobody() {
 }
 
 /// Packets that are right, or almost.
-fn almost(level: u8, random: &mut Random) -> Vec<u8> {
+pub fn almost(level: u8, random: &mut Random) -> Vec<u8> {
     let (_, out) = session(random.below(3) as u8);
     let topic = [IN, STATUS, "#", "$share/g/a", "a/+/b", "", &out][random.below(7)].to_owned();
     let properties: &[u8] = if level == 5 { &[0] } else { &[] };
-    match random.below(14) {
+    match random.below(16) {
+        14 => auth(&random.next().to_be_bytes()),
+        15 => connect_by_key(["bbbbbbbbbbbbbbbb", "abcdefghijkl2345", ""][random.below(3)], None),
         0 => connect(level, "again"),
         1..=3 => subscribe(level, &topic, random.below(4) as u8),
         4..=6 => publish(
@@ -253,7 +255,7 @@ fn almost(level: u8, random: &mut Random) -> Vec<u8> {
     }
 }
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+pub fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..1 + random.below(3) {
         match random.below(10) {
             0..=6 if !bytes.is_empty() => {
@@ -269,7 +271,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
 /// Every case ends by itself and leaves nobody behind, and the agent gets only what went to its topic.
 #[tokio::test]
 async fn random_packets() {
-    let broker = Broker::new(address(), Limits::default());
+    let broker = Broker::new(address(), Limits::default(), &[]);
     let mut carrier = broker.carrier();
     let peer = "127.0.0.1:1".parse().unwrap();
     let mut random = Random(0x5eed);

@@ -2,16 +2,21 @@
 
 mod broker;
 mod broker_attacks;
+mod broker_devices;
+mod broker_siege;
 mod broker_support;
+mod brokers_doc;
 mod camera;
 mod cameras;
 mod cli;
 mod commands;
 mod corpora;
 mod exchange;
+mod hostile;
 mod mqtt;
 mod mqtt_support;
 mod mqtt_tls;
+mod mqtt_wire;
 mod peer;
 mod peers;
 mod people;

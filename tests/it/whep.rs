@@ -5,7 +5,9 @@ use std::{net::Ipv4Addr, net::SocketAddr, path::PathBuf, time::Duration};
 use pinhole::{
     camera::{Accept, FrameRate, SizeWish, Wish, orientation::Orientation, synthetic},
     clock,
+    config::Listen,
     encode::{Bitrate, choice::Choice},
+    listen,
     peer::{
         self, PeerSettings, registry, rtc::RtcSettings, sdp::ice_credentials, session::Phase,
         session::Timings,
@@ -100,7 +102,7 @@ impl Device {
         let exchange =
             Exchange { desk, store, carriers: Vec::new(), peers, from_peers, commands: queue, doors };
         let exchange = tasks::spawn("exchange", exchange.run());
-        let listener = web::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = listen::bind(Listen::At("127.0.0.1:0".parse().unwrap()), "--listen").await.unwrap();
         let at = listener.local_addr().unwrap();
         let cancel = CancellationToken::new();
         let settings = WebSettings { whep: Some(Whep::new(doorbell)), ..WebSettings::default() };

@@ -20,7 +20,7 @@ use pinhole::{
     clock,
     signal::{
         message::{Offer, ToDevice, ToViewer},
-        topic::Topics,
+        topic::Address,
         viewer::{ViewerSession, new_session},
     },
 };
@@ -50,7 +50,7 @@ async fn run(arguments: &[String]) -> Result<serde_json::Value> {
         _ => bail!("usage: viewer LINK [SECONDS]"),
     };
     let (link, broker) = address(url)?;
-    let mut mail = Mail::connect(&broker, Topics::new(&link.root, link.device)?).await?;
+    let mut mail = Mail::connect(&broker, Address::new(&link.root, link.device)?).await?;
     let nonce = mail.nonce().await?;
 
     let viewer = mail.pair(link.clone(), nonce, "test viewer").await?;
@@ -93,7 +93,10 @@ async fn run(arguments: &[String]) -> Result<serde_json::Value> {
             Err(_) => break,
         }
     }
-    mail.send(session.seal(&ToDevice::Bye { reason: "done".into() })?).await?;
+    // The device may have ended the session before, and be gone.
+    if let Err(error) = mail.send(session.seal(&ToDevice::Bye { reason: "done".into() })?).await {
+        eprintln!("viewer: {error:#}");
+    }
     peer.close().await;
     mail.close().await;
     if seen.decoded == 0 {

@@ -31,6 +31,8 @@ use crate::{
 const REQUESTS: usize = 128;
 /// From the request to stop to the end, whether the broker answers or not.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Different reasons that are told of one outage.
+const REASONS: usize = 8;
 /// Losses are logged once per so long.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -47,6 +49,8 @@ pub(super) struct Client {
     /// until there is room, without anything else waiting for it.
     state: Option<CarrierEvent>,
     untold: bool,
+    /// Why it was down since it was up last. A name with several addresses can fail in turns, which is no news.
+    reasons: Vec<String>,
     losses: Losses,
 }
 
@@ -83,6 +87,7 @@ impl Client {
     ) -> Self {
         Self {
             topic_in: address.topic_in(),
+            losses: Losses::new(url.to_string()),
             options,
             url,
             address,
@@ -92,7 +97,7 @@ impl Client {
             random: SystemRandom::new(),
             state: None,
             untold: false,
-            losses: Losses::default(),
+            reasons: Vec::new(),
         }
     }
 
@@ -109,7 +114,7 @@ impl Client {
                 Phase::Connecting | Phase::Subscribing => Duration::ZERO,
             };
             let wait = self.backoff.failed(failure.kind, lasted, self.random());
-            tracing::debug!(reason = %failure.text, wait_ms = wait.as_millis(), "next attempt at the broker");
+            tracing::debug!(broker = %self.url, reason = %failure.text, wait_ms = wait.as_millis(), "next attempt at the broker");
             self.change(CarrierEvent::Down { reason: failure.text });
             if self.wait_until(now + wait).await.is_stop() {
                 return;
@@ -117,9 +122,22 @@ impl Client {
         }
     }
 
-    /// Tells the desk of a change; what is no change is not told again.
+    /// Tells the desk of a change; what is no change, or was told since the broker was there last, is not told again.
     fn change(&mut self, state: CarrierEvent) {
-        if self.state.as_ref() != Some(&state) {
+        let news = match &state {
+            CarrierEvent::Down { reason } => {
+                let news = !self.reasons.contains(reason) && self.reasons.len() < REASONS;
+                if news {
+                    self.reasons.push(reason.clone());
+                }
+                news
+            }
+            CarrierEvent::Up | CarrierEvent::Envelope(_) => {
+                self.reasons.clear();
+                true
+            }
+        };
+        if news {
             self.state = Some(state);
             self.untold = true;
         }
@@ -163,7 +181,11 @@ impl Client {
                 }
                 Woken::Event(Err(error)) => {
                     let id = self.options.client_id();
-                    return End::Failed(reason::of_connection(&self.url, &id, &error));
+                    let at_hub = self.options.authentication_method().is_some();
+                    let failure = at_hub.then(|| reason::of_login(&self.url, &error)).flatten();
+                    return End::Failed(
+                        failure.unwrap_or_else(|| reason::of_connection(&self.url, &id, &error)),
+                    );
                 }
                 Woken::Event(Ok(Event::Incoming(packet))) => match packet {
                     Incoming::ConnAck(connack) => match self.connected(&client, &connack) {
@@ -365,6 +387,7 @@ enum Loss {
 
 #[derive(Debug, Default)]
 struct Losses {
+    broker: String,
     down: u64,
     broker_slow: u64,
     desk_slow: u64,
@@ -372,6 +395,10 @@ struct Losses {
 }
 
 impl Losses {
+    fn new(broker: String) -> Self {
+        Self { broker, ..Self::default() }
+    }
+
     fn count(&mut self, loss: Loss) {
         match loss {
             // Expected, and the desk knows: not worth a line.
@@ -385,8 +412,8 @@ impl Losses {
         let now = clock::now();
         if self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_INTERVAL) {
             self.logged = Some(now);
-            let Self { down, broker_slow, desk_slow, .. } = self;
-            tracing::warn!(down, broker_slow, desk_slow, "messages were lost (counts since the start)");
+            let Self { broker, down, broker_slow, desk_slow, .. } = self;
+            tracing::warn!(%broker, down, broker_slow, desk_slow, "messages were lost (counts since the start)");
         }
     }
 }

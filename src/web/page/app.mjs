@@ -2,9 +2,11 @@
 // connection, its state into the view.
 
 import { brokerUrl, decodesH264, viewerName } from './browser.mjs';
+import { Broker } from './broker.mjs';
 import { Connection } from './connection.mjs';
+import { Presence } from './presence.mjs';
 import { parseLink } from './protocol.mjs';
-import { initial, step } from './state.mjs';
+import { initial, step, ways } from './state.mjs';
 import { Store, localStore } from './store.mjs';
 import { View } from './view.mjs';
 
@@ -19,8 +21,11 @@ class App {
       retry: () => this.event({ type: 'retry' }),
       choose: (d, camera) => this.choose(d, camera),
       forget: (d) => this.forget(d),
+      listOpened: () => this.presence.follow(this.store.cameras),
+      listClosed: () => this.presence.stop(),
       firstFrame: () => this.event({ type: 'frames', fresh: true }),
     });
+    this.presence = new Presence({ Broker, location: window.location, changed: (present) => this.view.list.presence(present) });
     this.connection = new Connection({
       name: viewerName(window.navigator.userAgent, window.navigator.maxTouchPoints),
       location: window.location,
@@ -63,16 +68,18 @@ class App {
   }
 
   show() {
-    const { show, camera, link, detail, notice } = this.state;
-    const from = link ?? camera;
+    const { show, camera, link, detail, notice, way, outcomes } = this.state;
+    const brokers = ways(link ?? camera ?? {});
+    const hosts = brokers.map((b) => new URL(brokerUrl(b, this.window.location)).host);
     // The parts of a device with several cameras have names of their own; the first is what it shows unasked.
     const parts = camera?.cameras.length > 1 ? camera.cameras : [];
     const part = parts.find(({ id }) => id === camera.chosen) ?? parts[0];
     const name = [camera?.name || 'the camera', part?.name].filter(Boolean).join(' · ');
     const about = {
       name,
-      host: from ? new URL(brokerUrl(from.b, this.window.location)).host : '',
-      ownBroker: !from?.b,
+      host: link || camera ? hosts[way] : '',
+      ownBroker: !brokers[way],
+      silent: brokers.length > 1 ? hosts.filter((_, at) => outcomes[at] === 'down') : [],
       detail,
       notice,
       known: Boolean(camera?.name),
@@ -96,7 +103,7 @@ class App {
 
   forget(d) {
     this.store.forget(d);
-    this.view.el('cameras').close();
+    this.view.list.close();
     if (this.state.camera?.d === d) this.start({ camera: this.store.last });
     else this.show();
   }

@@ -1,5 +1,6 @@
 // The DOM. It shows what it is told and reports what the person does. Not here: what follows from it (app.mjs).
 
+import { CameraList, neighbour } from './list.mjs';
 import { noticeWords, words } from './words.mjs';
 
 /** The overlay leaves after this long without a sign of the person. */
@@ -7,7 +8,10 @@ const UNUSED_MS = 3_000;
 const JPEG_QUALITY = 0.92;
 
 export class View {
-  /** `on` is {retry, forget(d), choose(d, cameraId), firstFrame}; the last comes once for each stream. */
+  /**
+   * `on` is {retry, forget(d), choose(d, cameraId), listOpened, listClosed, firstFrame}; the last comes once for each
+   * stream.
+   */
   constructor(document, on) {
     this.document = document;
     this.root = document.documentElement;
@@ -16,8 +20,13 @@ export class View {
     this.video = this.el('video');
     this.announced = null;
     this.unusedTimer = null;
-    this.about = {};
-    this.cameras = [];
+    this.about = { cameras: [], current: null };
+    this.list = new CameraList(document, {
+      choose: (d, camera) => on.choose(d, camera),
+      forget: (d) => on.forget(d),
+      opened: () => on.listOpened(),
+      closed: () => on.listClosed(),
+    });
     this.listen();
   }
 
@@ -52,7 +61,7 @@ export class View {
     this.text('name-text', about.known ? about.name : 'pinhole');
     this.document.title = about.known ? `${about.name} – pinhole` : 'pinhole';
     this.announce(state === 'playing' ? `${about.name}: ${line || 'live'}` : `${said.title}. ${said.text}`);
-    this.list();
+    this.list.show(about.cameras, about.current);
     this.used();
   }
 
@@ -125,44 +134,6 @@ export class View {
     held.getContext('2d').drawImage(this.video, 0, 0);
   }
 
-  // ---- the list of cameras
-
-  list() {
-    const { cameras, current } = this.about;
-    const rows = cameras.flatMap((device) => {
-      const parts = device.cameras?.length > 1 ? device.cameras : [{ id: '', name: '' }];
-      return parts.map((camera, at) => this.row(device, camera, at === 0, current));
-    });
-    this.el('list').replaceChildren(...rows);
-  }
-
-  row(device, camera, first, current) {
-    const item = this.make('li', {});
-    const choose = this.make('button', { type: 'button', className: 'choose' });
-    choose.textContent = [device.name || 'Camera', camera.name].filter(Boolean).join(' · ');
-    if (device.d === current?.d && camera.id === current.camera) choose.setAttribute('aria-current', 'true');
-    choose.addEventListener('click', () => {
-      this.el('cameras').close();
-      this.on.choose(device.d, camera.id);
-    });
-    item.append(choose);
-    if (first) item.append(this.dropButton(device));
-    return item;
-  }
-
-  /** Asks once more before the key is gone: without a new link there is no way back. */
-  dropButton(device) {
-    const drop = this.make('button', { type: 'button', className: 'drop', textContent: 'Forget' });
-    drop.setAttribute('aria-label', `Forget ${device.name || 'this camera'}`);
-    drop.addEventListener('click', () => {
-      if (drop.classList.contains('sure')) return this.on.forget(device.d);
-      drop.classList.add('sure');
-      drop.textContent = 'Forget its key?';
-      drop.setAttribute('aria-label', `Really forget ${device.name || 'this camera'}? A new link is needed to watch it again`);
-    });
-    return drop;
-  }
-
   // ---- the person
 
   listen() {
@@ -170,9 +141,9 @@ export class View {
     const click = (id, action) => this.el(id).addEventListener('click', action);
     click('retry', () => this.on.retry());
     click('watch', () => this.on.retry());
-    click('forget', () => this.openCameras());
-    click('other', () => this.openCameras());
-    click('name', () => this.openCameras());
+    click('forget', () => this.list.open());
+    click('other', () => this.list.open());
+    click('name', () => this.list.open());
     click('play', () => this.video.play().catch(() => {}));
     this.video.addEventListener('playing', () => this.needsPlay(false));
     click('stats-button', () => this.toggleStats());
@@ -187,12 +158,26 @@ export class View {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || this.el('cameras').open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || this.document.querySelector('dialog[open]')) return;
+    if (this.switchKey(event)) return event.preventDefault();
     if (this.root.dataset.picture === undefined) return;
     const action = { f: () => this.toggleFull(), i: () => this.toggleStats(), p: () => this.togglePip(), s: () => this.snapshot() }[event.key.toLowerCase()];
     if (!action) return;
     event.preventDefault();
     action();
+  }
+
+  /** `c` opens the list, arrows and digits switch: also where there is no picture. Whether it was one of these keys. */
+  switchKey(event) {
+    const { cameras, current } = this.about;
+    if (event.key.toLowerCase() === 'c' && cameras.length > 0) {
+      this.list.open();
+      return true;
+    }
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const to = by ? neighbour(cameras, current, by) : null;
+    if (to) this.on.choose(to.d, to.camera);
+    return Boolean(to) || this.list.digit(event);
   }
 
   /** The overlay comes with any sign of the person, and goes again while the picture plays. */
@@ -201,14 +186,8 @@ export class View {
     clearTimeout(this.unusedTimer);
     this.unusedTimer = setTimeout(() => {
       const focused = this.document.activeElement?.matches(':focus-visible');
-      if (this.root.dataset.state === 'playing' && !focused && !this.el('cameras').open) this.flag('unused', true);
+      if (this.root.dataset.state === 'playing' && !focused && !this.list.isOpen) this.flag('unused', true);
     }, UNUSED_MS);
-  }
-
-  openCameras() {
-    this.list();
-    const dialog = this.el('cameras');
-    if (!dialog.open) dialog.showModal();
   }
 
   toggleStats() {
