@@ -50,6 +50,7 @@ use crate::{
     inviter::Inviter,
     links::{self, Output, Place},
     listen,
+    log::Log,
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
     signal::{
@@ -77,7 +78,7 @@ const ICE_EXPIRES: Duration = Duration::from_secs(12 * 3600);
 ///
 /// # Errors
 /// Why it cannot serve: one sentence that names the thing, the reason and the remedy.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Result<()> {
     let store = KeyStore::open(&config.state_dir)?;
     let address = Address { root: config.broker.root.clone(), device: store.device() };
     let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
@@ -120,9 +121,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         brokers: config.broker.pages(),
         commands: commands.clone(),
     };
-    if config::output_is_journal() {
-        // A link is a secret; the journal is read by others, and for longer.
-        info!("`pinhole pair`, run as this service's user or as root, prints links for viewers");
+    if config::goes_to_journal(io::stdout()) {
+        // Links are secrets, and many may read the journal.
+        info!("`sudo pinhole pair` prints a link to watch on");
     } else {
         // The first to open a link of a new agent is its owner.
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
@@ -132,7 +133,7 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         Ok(key) => Ok(key.public().to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let control = control::start(&config.control, Reach { inviter, cameras: reached, device_key });
+    let control = control::start(&config.control, Reach { inviter, cameras: reached, log, device_key });
 
     let failed = tokio::select! {
         biased;

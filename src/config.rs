@@ -13,7 +13,6 @@ mod values;
 use std::{
     env,
     fs::File,
-    io,
     net::SocketAddr,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
@@ -282,23 +281,18 @@ fn runtime_dir() -> Option<PathBuf> {
     env::split_paths(&folders).find(|folder| folder.is_absolute())
 }
 
+/// Whether what is written to `stream` goes to systemd's journal (systemd.exec(5), JOURNAL_STREAM: its device and inode, as
+/// programs started from there inherit the variable, and may write elsewhere).
+pub fn goes_to_journal(stream: impl AsFd) -> bool {
+    let Some(journal) = env::var("JOURNAL_STREAM").ok() else { return false };
+    let file = stream.as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata())
+        .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
 /// systemd's folder with the service's credentials (systemd.exec(5), LoadCredential).
 fn credentials_dir() -> Option<PathBuf> {
     env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute())
-}
-
-/// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
-pub fn under_systemd() -> bool {
-    env::var_os("JOURNAL_STREAM").is_some()
-}
-
-/// Whether standard output goes to systemd's journal, which keeps what it gets and shows it to more than its owner. The
-/// variable names the stream by device and inode (systemd.exec(5), JOURNAL_STREAM), for it is inherited by programs
-/// whose output goes elsewhere.
-pub fn output_is_journal() -> bool {
-    let Some(stream) = env::var_os("JOURNAL_STREAM") else { return false };
-    let output = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
-    output.is_ok_and(|output| *stream == *format!("{}:{}", output.dev(), output.ino()))
 }
 
 /// Whether systemd wants to hear how the service is (sd_notify(3)).

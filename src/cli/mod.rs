@@ -1,7 +1,7 @@
 //! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
-//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`.
+//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
@@ -79,6 +79,12 @@ pub enum Command {
         #[arg(value_name = "KEY|NAME")]
         who: String,
     },
+    /// Change how much the running agent logs, until it ends
+    LogLevel {
+        /// error, warn, info, debug or trace; or by part, as info,pinhole::signal=debug
+        #[arg(value_name = "LEVEL")]
+        filter: String,
+    },
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
     /// List the cameras and encoders of this machine, and what pinhole would choose
@@ -137,6 +143,7 @@ impl CommandError {
             | Reply::Revoked(_)
             | Reply::DeviceKey(_)
             | Reply::Controls(_)
+            | Reply::Done
             | Reply::Picture { .. } => {
                 let message =
                     "the agent answered something else: it may be of another version, so restart it";
@@ -159,6 +166,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::LogLevel { filter } => people::log_level(&sockets, filter),
         Command::DeviceKey => people::device_key(&sockets, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {

@@ -1,5 +1,5 @@
-//! `pinhole pair`, `pinhole viewers`, `pinhole revoke` and `pinhole device-key`: asks the running agent, and shows what it answers. Not here:
-//! what is done (`control::server`).
+//! `pinhole pair`, `viewers`, `revoke`, `device-key` and `log-level`: asks the running agent, and shows what it answers.
+//! Not here: what is done (`control::server`).
 
 use std::{path::PathBuf, time::Duration};
 
@@ -75,6 +75,14 @@ pub(super) fn revoke(sockets: &[PathBuf], who: &str, out: &mut Stdout) -> Result
             let table = show::table(&who, clock::since_epoch());
             Err(CommandError::Refused(format!("{message}\n{}", table.trim_end())))
         }
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
+/// Another filter for the agent's log.
+pub(super) fn log_level(sockets: &[PathBuf], filter: &str) -> Result<(), CommandError> {
+    match ask(sockets, &Request::Log { filter: filter.to_owned() })? {
+        Reply::Done => Ok(()),
         other => Err(CommandError::unexpected(other)),
     }
 }

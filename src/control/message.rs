@@ -45,6 +45,8 @@ pub enum Request {
         /// 1 to 100.
         quality: u8,
     },
+    /// Another filter for the log, until the agent ends.
+    Log { filter: String },
     /// A camera's controls; those of `settings` are set first, and no others are told then.
     Controls {
         /// Its id, its device, or the name of its card.
@@ -67,6 +69,8 @@ pub enum Reply {
         who: Vec<Person>,
     },
     Controls(Vec<Control>),
+    /// It was done, and there is nothing to say of it.
+    Done,
     /// A JPEG, which follows this line: so many bytes, at most [`MAX_PICTURE`].
     Picture {
         bytes: usize,
@@ -97,6 +101,7 @@ impl Request {
             Self::Pair { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
+            | Self::Log { .. }
             | Self::DeviceKey {}
             | Self::Controls { .. } => Duration::from_secs(5),
             // A camera may have to be opened, and settles.
@@ -122,6 +127,7 @@ impl Request {
             Self::Pair { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
+            | Self::Log { .. }
             | Self::DeviceKey {}
             | Self::Controls { .. }
             | Self::Snapshot { .. } => Ok(request),
@@ -150,6 +156,7 @@ mod tests {
             Request::Viewers {},
             Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
+            Request::Log { filter: "info,pinhole::signal=debug".into() },
             Request::Snapshot { camera: Some("cam0".into()), quality: 85 },
             Request::Controls {
                 camera: "/dev/video0".into(),
@@ -199,6 +206,7 @@ mod tests {
             Reply::Viewers(Vec::new()),
             Reply::Several { message: "two".into(), who: Vec::new() },
             Reply::Picture { bytes: 7 },
+            Reply::Done,
             Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),
         ] {

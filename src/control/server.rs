@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     cameras,
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock,
     inviter::{Inviter, Stopped},
+    log::Log,
     pipeline::CameraHandle,
     signal::{exchange::Command, people::NotRevoked},
     tasks,
@@ -39,6 +40,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
+    pub log: Log,
     /// What other agents' configurations have to hold of this device's key, or why there is none.
     pub device_key: Result<String, String>,
 }
@@ -152,6 +154,13 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let links = inviter.for_one_viewer(role, name, lifetime).await;
             links.map_or_else(|error| Reply::Error(error.to_string()), Reply::Links)
         }
+        Request::Log { filter } => match reach.log.set(&filter) {
+            Ok(()) => {
+                info!(filter, "the log's level was changed");
+                Reply::Done
+            }
+            Err(error) => Reply::Error(error.to_string()),
+        },
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)
