@@ -14,7 +14,9 @@
 //!     │ full: dropped,       ▼
 //!     │ counted
 //!  tasks   mqtt, broker    one for each external broker, one for each client of the embedded broker
-//!  task    web             the page, and WebSockets for the embedded broker
+//!  task    web             the page, WHEP, and WebSockets for the embedded broker
+//!  tasks   whep session    one for each WHEP client's session: hears its answers (256; full: lost and counted as
+//!                          such); what clients ask waits for the exchange (64, all together; full: 503)
 //!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
 //!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
@@ -40,7 +42,7 @@ use crate::{
         controls::{ControlDevice, ControlError},
     },
     clock,
-    config::{self, CameraConfig, Config, Embedded, Hub, Source},
+    config::{self, CameraConfig, Config, Embedded, Hub, Source, Switch},
     control::{self, Reach},
     encode::{
         EncodeError,
@@ -66,7 +68,7 @@ use crate::{
         people,
     },
     systemd, tasks,
-    web::{self, WebSettings},
+    web::{self, WebSettings, whep::Whep},
 };
 
 /// Messages from sessions to the exchange.
@@ -101,15 +103,15 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
     let (commands, queue) = mpsc::channel(8);
-    let (_doorbell, knocks) = Doorbell::new();
-    let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue, knocks };
+    let (doorbell, doors) = Doorbell::new();
+    let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue, doors };
     let mut exchange = tasks::spawn("exchange", exchange.run());
     let web_stop = CancellationToken::new();
     let mqtt = broker_listener.zip(broker.clone()).map(|(listener, broker)| {
         info!(at = ?listener.local_addr().ok(), "the embedded broker takes TCP connections");
         broker::listener::serve(listener, broker, web_stop.clone())
     });
-    let web = web::serve(listener, web_settings(&config), broker, web_stop.clone());
+    let web = web::serve(listener, web_settings(&config, doorbell), broker, web_stop.clone());
 
     let inviter = Inviter {
         listen: config.web.listen,
@@ -294,13 +296,18 @@ fn peer_settings(config: &Config) -> PeerSettings {
 }
 
 /// The page may be opened under the name of its configured address, too.
-fn web_settings(config: &Config) -> WebSettings {
+fn web_settings(config: &Config, doorbell: Doorbell) -> WebSettings {
     let name = config.web.page_url.as_deref().and_then(|url| {
         let rest = url.split_once("://")?.1;
         let host = rest.split(['/', '?']).next()?;
         Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
     });
-    WebSettings { names: config.web.names.iter().cloned().chain(name).collect(), ..WebSettings::default() }
+    let whep = match config.web.whep {
+        Switch::On => Some(Whep::new(doorbell)),
+        Switch::Off => None,
+    };
+    let names = config.web.names.iter().cloned().chain(name).collect();
+    WebSettings { names, whep, ..WebSettings::default() }
 }
 
 /// Writes the links to standard output.

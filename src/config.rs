@@ -56,6 +56,22 @@ pub struct WebConfig {
     pub page_url: Option<String>,
     /// Host names under which the page may be opened, besides those that only a local network knows.
     pub names: Vec<String>,
+    /// Whether programs are served by WHEP at `/whep`.
+    pub whep: Switch,
+}
+
+/// Whether something is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+/// What is not said is on.
+impl From<Option<bool>> for Switch {
+    fn from(said: Option<bool>) -> Self {
+        if said.unwrap_or(true) { Self::On } else { Self::Off }
+    }
 }
 
 /// Where to listen.
@@ -136,6 +152,7 @@ impl Config {
                 },
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
                 names: raw.web.names,
+                whep: Switch::from(raw.web.whep),
             },
             broker: brokers::broker(args, raw.broker, files)?,
             webrtc: WebRtcConfig {

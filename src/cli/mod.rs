@@ -66,6 +66,9 @@ pub enum Command {
         /// How long its key is good for, from now on, as 7d, 12h or 30m [default: for ever]
         #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
         expires: Option<Duration>,
+        /// Print a token instead, for a program that plays WHEP (docs/whep.md); it needs a name
+        #[arg(long, requires = "name")]
+        whep: bool,
     },
     /// List the paired viewers
     Viewers {
@@ -139,6 +142,7 @@ impl CommandError {
                 Self::Refused(message)
             }
             Reply::Links(_)
+            | Reply::Whep { .. }
             | Reply::Viewers(_)
             | Reply::Revoked(_)
             | Reply::DeviceKey(_)
@@ -161,7 +165,10 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
     let sockets = config::control_sockets(args)?;
     let mut out = Stdout(io::stdout());
     match command {
-        Command::Pair { role, name, expires } => {
+        Command::Pair { role, name: Some(name), expires, whep: true } => {
+            people::whep(&sockets, *role, name, *expires, &mut out)
+        }
+        Command::Pair { role, name, expires, whep: _ } => {
             people::pair(&sockets, *role, name.as_deref(), *expires, &mut out)
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),

@@ -30,6 +30,30 @@ pub(super) fn pair(
     }
 }
 
+/// A token for one new WHEP client, and where it is good.
+pub(super) fn whep(
+    sockets: &[PathBuf],
+    role: Role,
+    name: &str,
+    lifetime: Option<Duration>,
+    out: &mut Stdout,
+) -> Result<(), CommandError> {
+    let lifetime_s = lifetime.map(|lifetime| lifetime.as_secs());
+    match ask(sockets, &Request::Whep { role, name: name.to_owned(), lifetime_s })? {
+        Reply::Whep { token, endpoints } => {
+            let mut text: String = endpoints.iter().map(|place| format!("URL: {}\n", place.url)).collect();
+            text.push_str(&format!("Token: {}\n", token.reveal()));
+            if out.kind() == Output::Terminal {
+                text.push_str(
+                    "The token is shown this once. Over plain http, whoever can read the network can read it too.\n",
+                );
+            }
+            out.print(&text)
+        }
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
 /// What a person should know of the links.
 fn note(role: Role, name: Option<&str>, lifetime: Option<Duration>) -> String {
     let name = name.map(|name| format!(" as {name}")).unwrap_or_default();

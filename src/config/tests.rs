@@ -29,6 +29,12 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
+fn whep_is_on_until_it_is_turned_off() {
+    assert_eq!(load("").unwrap().web.whep, Switch::On);
+    assert_eq!(load("[web]\nwhep = false").unwrap().web.whep, Switch::Off);
+}
+
+#[test]
 fn every_example_in_the_documentation_parses() {
     let texts = [include_str!("../../docs/configuration.md"), include_str!("../../docs/brokers.md")];
     let blocks: Vec<&str> = texts
@@ -144,7 +150,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
     assert_eq!(refusal("nmae = \"x\""), "pinhole.toml, line 1: unknown key `nmae`: did you mean `name`?");
     assert_eq!(
         refusal("[web]\nzzzzzzzz = 1"),
-        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names"
+        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names, whep"
     );
     assert_eq!(
         refusal("[[camera]]\nsorce = \"auto\""),

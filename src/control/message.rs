@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::{
     camera::controls::{Control, Setting},
     links::Place,
-    signal::{message::Role, people::Person},
+    signal::{message::Role, people::Person, whep::token::Token},
 };
 
 /// Bytes of a request at most, its end of line included.
@@ -29,6 +29,13 @@ pub enum Request {
         role: Role,
         name: Option<String>,
         /// Seconds for which its key is good; without, for ever.
+        lifetime_s: Option<u64>,
+    },
+    /// A token for a new WHEP client.
+    Whep {
+        role: Role,
+        name: String,
+        /// As for `Pair`.
         lifetime_s: Option<u64>,
     },
     /// All viewers.
@@ -60,6 +67,11 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Links(Vec<Place>),
+    /// A token, and where it is good: each place with each camera's endpoint.
+    Whep {
+        token: Token,
+        endpoints: Vec<Place>,
+    },
     Viewers(Vec<Person>),
     Revoked(Person),
     DeviceKey(String),
@@ -99,6 +111,7 @@ impl Request {
     pub fn patience(&self) -> Duration {
         match self {
             Self::Pair { .. }
+            | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
             | Self::Log { .. }
@@ -119,12 +132,13 @@ impl Request {
         }
         let request = serde_json::from_slice(line).map_err(|_| BadRequest::Unknown)?;
         match &request {
-            Self::Pair { lifetime_s: Some(seconds), .. }
+            Self::Pair { lifetime_s: Some(seconds), .. } | Self::Whep { lifetime_s: Some(seconds), .. }
                 if !(1..=MAX_LIFETIME.as_secs()).contains(seconds) =>
             {
                 Err(BadRequest::Lifetime)
             }
             Self::Pair { .. }
+            | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
             | Self::Log { .. }
@@ -153,6 +167,7 @@ mod tests {
         for request in [
             Request::Pair { role: Role::Control, name, lifetime_s: Some(604_800) },
             Request::Pair { role: Role::View, name: None, lifetime_s: None },
+            Request::Whep { role: Role::View, name: "OBS".into(), lifetime_s: Some(60) },
             Request::Viewers {},
             Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
@@ -203,6 +218,7 @@ mod tests {
         let place = Place { url: "http://localhost:1/#x".into(), reach: Reach::Local };
         for reply in [
             Reply::Links(vec![place]),
+            Reply::Whep { token: Token::new(), endpoints: Vec::new() },
             Reply::Viewers(Vec::new()),
             Reply::Several { message: "two".into(), who: Vec::new() },
             Reply::Picture { bytes: 7 },

@@ -154,6 +154,15 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let links = inviter.for_one_viewer(role, name, lifetime).await;
             links.map_or_else(|error| Reply::Error(error.to_string()), Reply::Links)
         }
+        Request::Whep { role, name, lifetime_s } => {
+            let lifetime = lifetime_s.map(Duration::from_secs);
+            let make = |reply| Command::MakeToken { role, name, lifetime, reply };
+            match ask(inviter, make).await {
+                Ok(Ok(token)) => Reply::Whep { token, endpoints: inviter.endpoints(&reach.cameras) },
+                Ok(Err(reason)) => Reply::Error(reason),
+                Err(stopped) => failed(stopped),
+            }
+        }
         Request::Log { filter } => match reach.log.set(&filter) {
             Ok(()) => {
                 info!(filter, "the log's level was changed");

@@ -77,6 +77,18 @@ impl Offer {
         self.sections[self.video].attribute("mid").unwrap_or_default()
     }
 
+    /// Whether candidates of the section `mid` are for the transport that the video uses: its own, or that of the first
+    /// section of its bundle, where browsers put them (RFC 8843, 7.1.1).
+    pub fn is_transport_of_video(&self, mid: &str) -> bool {
+        let of_carrier = || {
+            attributes(&self.session, "group")
+                .filter_map(|group| group.strip_prefix("BUNDLE "))
+                .find(|mids| mids.split(' ').any(|mid| mid == self.mid()))
+                .and_then(|bundle| bundle.split(' ').next())
+        };
+        mid == self.mid() || of_carrier() == Some(mid)
+    }
+
     /// The id of the video-orientation header extension (RFC 8285, section 5), if the viewer takes it.
     pub fn orientation_id(&self) -> Option<u8> {
         self.sections[self.video].attributes("extmap").find_map(|value| {

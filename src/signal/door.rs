@@ -2,12 +2,13 @@
 //! itself who they are (WHEP: by a bearer token), in this process. Run by the door's own tasks, one [`DirectSession`]
 //! each. Not here: that check, and what the exchange does with the messages (`exchange`).
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     message::{ToDevice, ToViewer},
     topic::{KeyId, SessionId},
     viewer::new_session,
+    whep::token::Tokens,
 };
 
 /// Messages from all doors that wait for the exchange; when it is full they are refused.
@@ -30,15 +31,31 @@ pub enum Knock {
 #[error("the camera has too much to do right now; try again in a moment")]
 pub struct Crowded;
 
+/// The exchange's end: it hears who knocks, and says by which tokens doors let in.
+#[derive(Debug)]
+pub struct Doorkeeper {
+    pub knocks: mpsc::Receiver<Knock>,
+    pub tokens: watch::Sender<Tokens>,
+}
+
 /// Where doors knock.
 #[derive(Debug, Clone)]
-pub struct Doorbell(mpsc::Sender<Knock>);
+pub struct Doorbell {
+    knocks: mpsc::Sender<Knock>,
+    tokens: watch::Receiver<Tokens>,
+}
 
 impl Doorbell {
-    /// And where the exchange hears of it.
-    pub fn new() -> (Self, mpsc::Receiver<Knock>) {
+    /// And the other end.
+    pub fn new() -> (Self, Doorkeeper) {
         let (knocks, heard) = mpsc::channel(KNOCKS);
-        (Self(knocks), heard)
+        let (tokens, known) = watch::channel(Tokens::default());
+        (Self { knocks, tokens: known }, Doorkeeper { knocks: heard, tokens })
+    }
+
+    /// Whose token this is.
+    pub fn viewer_of(&self, token: &str) -> Option<KeyId> {
+        self.tokens.borrow().find(token)
     }
 
     /// Begins a session, and gives its answers. Never waits.
@@ -52,7 +69,7 @@ impl Doorbell {
     ) -> Result<(DirectSession, mpsc::Receiver<ToViewer>), Crowded> {
         let session = new_session();
         let (answers, receiver) = mpsc::channel(ANSWERS);
-        self.0.try_send(Knock::Open { session, viewer, message, answers }).map_err(|_| Crowded)?;
+        self.knocks.try_send(Knock::Open { session, viewer, message, answers }).map_err(|_| Crowded)?;
         Ok((DirectSession { session, doorbell: self.clone() }, receiver))
     }
 }
@@ -71,6 +88,6 @@ impl DirectSession {
     /// [`Crowded`]: it was not taken.
     pub fn send(&self, message: ToDevice) -> Result<(), Crowded> {
         let knock = Knock::Go { session: self.session, message };
-        self.doorbell.0.try_send(knock).map_err(|_| Crowded)
+        self.doorbell.knocks.try_send(knock).map_err(|_| Crowded)
     }
 }

@@ -26,13 +26,14 @@ use self::route::{Route, Routes};
 use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
-    door::Knock,
+    door::{Doorkeeper, Knock},
     keys::{self, KeyStore, ViewerRecord},
     link::PairingSecret,
     message::{ByeReason, ErrorCode, Role, ToViewer},
     pairing::Invite,
     people::{self, ClockNotSet, NotRevoked, Person, Standing},
     topic::{KeyId, PairingId, SessionId},
+    whep::token::{Token, Tokens},
 };
 use crate::{
     clock,
@@ -56,6 +57,13 @@ pub enum Command {
         lifetime: Option<Duration>,
         reply: oneshot::Sender<Result<PairingSecret, ClockNotSet>>,
     },
+    /// A token for a new WHEP client, good for `lifetime` from now; without, for ever. Why there is none is a sentence.
+    MakeToken {
+        role: Role,
+        name: String,
+        lifetime: Option<Duration>,
+        reply: oneshot::Sender<Result<Token, String>>,
+    },
     /// All viewers, in the order in which they were paired.
     Viewers { reply: oneshot::Sender<Vec<Person>> },
     /// Removes the viewer with this key or name, and ends its sessions.
@@ -75,14 +83,15 @@ pub struct Exchange {
     pub peers: Peers,
     pub from_peers: mpsc::Receiver<ToSession>,
     pub commands: mpsc::Receiver<Command>,
-    /// From the agent's own doors.
-    pub knocks: mpsc::Receiver<Knock>,
+    /// The agent's own doors.
+    pub doors: Doorkeeper,
 }
 
 impl Exchange {
     /// Runs until [`Command::Stop`], or until nobody can send one any more.
     pub async fn run(self) {
-        let Self { desk, store, carriers, mut from_peers, peers, mut commands, mut knocks } = self;
+        let Self { desk, store, carriers, mut from_peers, peers, mut commands, doors } = self;
+        let Doorkeeper { mut knocks, tokens } = doors;
         let mut watching = peers.viewers();
         let withheld = store.viewers().iter().filter(|viewer| !desk.has(viewer.id));
         let mut work = Work {
@@ -93,6 +102,7 @@ impl Exchange {
             peers: Some(peers),
             turn: 0,
             routes: Routes::default(),
+            tokens,
             watching: watching.clone(),
             present: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -103,6 +113,7 @@ impl Exchange {
             let waiting = work.withheld.len();
             warn!(waiting, "the clock is not set: viewers whose keys expire are not let in until it is");
         }
+        work.tell_tokens();
         let mut ending: Option<JoinHandle<()>> = None;
         loop {
             let timer = work.desk.poll_timeout();
@@ -116,6 +127,9 @@ impl Exchange {
                             work.desk.invite(clock::now(), Invite { role, name, expires_at })
                         });
                         let _ = reply.send(secret);
+                    }
+                    Some(Command::MakeToken { role, name, lifetime, reply }) => {
+                        let _ = reply.send(work.make_token(role, name, lifetime));
                     }
                     Some(Command::Viewers { reply }) => {
                         let _ = reply.send(work.people());
@@ -165,6 +179,8 @@ struct Work {
     peers: Option<Peers>,
     /// By which way each session's answers go back.
     routes: Routes,
+    /// Of those that are let in.
+    tokens: watch::Sender<Tokens>,
     /// Who watches now.
     watching: watch::Receiver<Vec<registry::Viewer>>,
     /// Who did when that changed last.
@@ -290,7 +306,8 @@ impl Work {
     fn send(&mut self, ToSession { session, message, last }: ToSession) {
         match self.routes.get(session) {
             Some(Route::Direct { answers, .. }) => {
-                if answers.try_send(message).is_err() {
+                let sent = answers.try_send(message);
+                if sent.is_err() {
                     debug!(%session, "a message is lost: its door is overrun, or gone");
                 }
             }

@@ -16,6 +16,7 @@ pub mod pairing;
 pub mod people;
 pub mod topic;
 pub mod viewer;
+pub mod whep;
 pub mod whole;
 
 #[cfg(test)]

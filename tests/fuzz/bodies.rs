@@ -5,7 +5,7 @@
 mod service;
 mod signaling;
 
-pub use service::{broker_stream, config, control, sdp};
+pub use service::{broker_stream, config, control, sdp, sdpfrag};
 pub use signaling::{desk_sequence as desk, envelope, link, message, pairing, topic};
 
 use pinhole::{
@@ -22,7 +22,7 @@ use pinhole::{
 pub type Body = fn(&[u8]);
 
 /// What to call each target, and its body.
-pub const TARGETS: [(&str, Body); 14] = [
+pub const TARGETS: [(&str, Body); 15] = [
     ("annexb", annexb),
     ("access_units", access_units),
     ("sps", sps),
@@ -35,6 +35,7 @@ pub const TARGETS: [(&str, Body); 14] = [
     ("desk", desk),
     ("broker_stream", broker_stream),
     ("sdp", sdp),
+    ("sdpfrag", sdpfrag),
     ("control", control),
     ("config", config),
 ];

@@ -12,6 +12,7 @@ use pinhole::{
         Address, CarrierEvent, OFFLINE_STATUS, Outgoing,
         broker::{Broker, Limits},
         topic::{DeviceId, check_root},
+        whep::sdpfrag::{self, Fragment, MAX_FRAGMENT},
     },
 };
 use tokio::{
@@ -103,6 +104,33 @@ pub fn broker_stream(data: &[u8]) {
 /// Whether the topic was written: it may lie in pieces of different clients, so all its letters must be there.
 fn data_holds(data: &[u8], topic: &[u8]) -> bool {
     topic.iter().all(|letter| data.contains(letter))
+}
+
+/// A fragment of a WHEP client changes nothing of an offer but its ICE session, and what is made of it reads as what it
+/// says.
+pub fn sdpfrag(data: &[u8]) {
+    const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=fingerprint:sha-256 \
+        00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+        m=video 9 UDP/TLS/RTP/SAVPF 102\r\na=mid:0\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\n\
+        a=setup:actpass\r\na=recvonly\r\na=rtpmap:102 H264/90000\r\n";
+    let Ok(fragment) = Fragment::parse(data) else { return };
+    assert!(data.len() <= MAX_FRAGMENT);
+    let Some(restarted) = fragment.restarted(OFFER) else {
+        assert_eq!(fragment.credentials, None);
+        return;
+    };
+    assert!(fragment.continues(&restarted) && !fragment.restarts(&restarted));
+    let (before, after) =
+        (Offer::parse(OFFER).expect("an offer"), Offer::parse(&restarted).expect("one still"));
+    assert_eq!((before.mid(), before.formats()), (after.mid(), after.formats()));
+    let kept = |sdp: &str| -> Vec<String> {
+        let of_ice = |line: &&str| !line.starts_with("a=ice-") && !line.starts_with("a=candidate:");
+        sdp.lines().filter(of_ice).map(str::to_owned).collect()
+    };
+    assert_eq!(kept(OFFER), kept(&restarted));
+    let written = sdpfrag::write(&restarted).expect("it has credentials and a video");
+    let again = Fragment::parse(written.as_bytes()).expect("what we write is a fragment");
+    assert_eq!(again.credentials, fragment.credentials);
 }
 
 /// An offer that is taken has one certificate and a video to receive, whichever format is chosen; what the WebRTC crate

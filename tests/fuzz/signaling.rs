@@ -42,15 +42,8 @@ fn device() -> DeviceId {
 }
 
 fn viewer(number: u8) -> ViewerRecord {
-    ViewerRecord {
-        id: KeyId::from_bytes([number; 8]),
-        key: ViewerKey::from_bytes([number; 32]),
-        role: Role::View,
-        name: format!("viewer {number}"),
-        paired_at: None,
-        expires_at: None,
-        seen_at: None,
-    }
+    let (id, key) = (KeyId::from_bytes([number; 8]), ViewerKey::from_bytes([number; 32]));
+    ViewerRecord::new(id, key, Role::View, format!("viewer {number}"))
 }
 
 /// An envelope is read alike each time, and opens only to what would be sealed to the very same, and once.

@@ -103,8 +103,8 @@ impl Bench {
         let (commands, queue) = mpsc::channel(8);
         let ((mut first, one), (mut second, two)) = (Line::new("first"), Line::new("second"));
         let carriers = vec![one, two];
-        let (doorbell, knocks) = Doorbell::new();
-        let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue, knocks };
+        let (doorbell, doors) = Doorbell::new();
+        let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue, doors };
         let exchange = tasks::spawn("exchange", exchange.run());
         first.bring(CarrierEvent::Up).await;
         second.bring(CarrierEvent::Up).await;

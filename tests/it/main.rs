@@ -22,3 +22,4 @@ mod peers;
 mod people;
 mod systemd;
 mod web;
+mod whep;
