@@ -1,6 +1,6 @@
 //! docs/brokers.md with a real mosquitto: its files and commands are run as they stand there, and the agent with its
 //! configuration. Replaced are the folders (all into one of the test's own), the two ports, the broker's name by
-//! `localhost`, and Let's Encrypt by an authority of the test's own, which the agent is told of by `ca_file`.
+//! `localhost`, and Let's Encrypt by the document's own authority, which the agent is told of by `ca_file`.
 
 use std::{
     fs,
@@ -39,7 +39,6 @@ use crate::{
     broker_support::{RawClient, connect, connect_with, field, publish},
     cli::{self, Agent},
     mqtt_support::{Mosquitto, free_port},
-    mqtt_tls::Authority,
 };
 
 const DOCUMENT: &str = include_str!("../../docs/brokers.md");
@@ -72,12 +71,8 @@ impl Setup {
         for name in ["mosquitto/certs", "mosquitto/conf.d", "pinhole", "credentials"] {
             fs::create_dir_all(folder.0.join(name)).unwrap();
         }
-        let authority = Authority::new();
-        let (certificate, key) = authority.issue("localhost", |_| {});
-        fs::copy(certificate, folder.0.join("mosquitto/certs/fullchain.pem")).unwrap();
-        fs::copy(key, folder.0.join("mosquitto/certs/privkey.pem")).unwrap();
-        let ca = folder.0.join("ca.pem");
-        fs::copy(authority.ca(), &ca).unwrap();
+        let certificates = folder.0.join("mosquitto/certs");
+        let ca = certificates.join("ca.pem");
         let ports = (free_port(), free_port());
         let here = |text: &str| {
             text.replace("/etc/mosquitto", &folder.0.join("mosquitto").display().to_string())
@@ -88,6 +83,8 @@ impl Setup {
                 .replace("mqtts://localhost", &format!("mqtts://localhost:{}", ports.0))
                 .replace("localhost:8084", &format!("localhost:{}", ports.1))
         };
+        let authority = here(block("# An authority, and a certificate for the broker"));
+        run(&format!("cd {}\n{authority}", certificates.display()));
         run(&here(block("# Accounts")).replace("camera:", &format!("{account}:")));
         fs::write(folder.0.join("mosquitto/pinhole.acl"), here(block(rules))).unwrap();
         let mosquitto = Mosquitto::start(&here(block("# /etc/mosquitto/conf.d/pinhole.conf"))).await;

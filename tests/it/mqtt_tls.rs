@@ -25,13 +25,13 @@ use crate::{
 };
 
 /// An authority and the files of one test.
-pub struct Authority {
+struct Authority {
     folder: Folder,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub fn new() -> Self {
+    fn new() -> Self {
         Self::named("test authority")
     }
 
@@ -43,12 +43,12 @@ impl Authority {
         Self { folder: Folder::new(), issuer }
     }
 
-    pub fn ca(&self) -> PathBuf {
+    fn ca(&self) -> PathBuf {
         self.folder.write("ca.pem", &self.issuer.pem())
     }
 
     /// A certificate for `name`, and its key, as files.
-    pub fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (PathBuf, PathBuf) {
+    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
@@ -170,6 +170,19 @@ async fn unknown_authority_is_told() {
     let settings = MqttSettings { ca: Some(renewed.ca()), ..MqttSettings::new("") };
     let reason = down_reason(&authority, &server, settings).await;
     assert!(reason.contains("another authority of the same name"), "{reason}");
+}
+
+#[tokio::test]
+async fn certificate_that_is_its_own_authority_is_told() {
+    let authority = Authority::new();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = authority.folder.write("own.crt.pem", &params.self_signed(&key).unwrap().pem());
+    let server = (certificate.clone(), authority.folder.write("own.key.pem", &key.serialize_pem()));
+    let settings = MqttSettings { ca: Some(certificate), ..MqttSettings::new("") };
+    let reason = down_reason(&authority, &server, settings).await;
+    assert!(reason.contains("is an authority's own") && reason.contains("make another"), "{reason}");
 }
 
 #[tokio::test]

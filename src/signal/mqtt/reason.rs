@@ -190,6 +190,12 @@ fn of_certificate(url: &BrokerUrl, error: &CertificateError) -> Failure {
         CertificateError::Revoked => {
             (Kind::Passing, "its certificate was revoked: renew it on the broker".to_owned())
         }
+        // rustls gives webpki's reason by its name alone.
+        CertificateError::Other(reason) if reason.to_string().contains("CaUsedAsEndEntity") => (
+            Kind::Passing,
+            "its certificate is an authority's own, as self-signed ones often are: make another for the broker, signed by that authority (docs/brokers.md)"
+                .to_owned(),
+        ),
         other => (Kind::Passing, format!("its certificate cannot be used ({other}): renew it on the broker")),
     };
     Failure::new(url, kind, why)
