@@ -135,7 +135,10 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
         Ok(key) => Ok(key.public().to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let control = control::start(&config.control, Reach { inviter, cameras: reached, log, device_key });
+    let control = control::start(
+        &config.control,
+        Reach { inviter, cameras: reached, log, device_key, whep: config.web.whep },
+    );
 
     let failed = tokio::select! {
         biased;

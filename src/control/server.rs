@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock,
+    config::Switch,
     inviter::{Inviter, Stopped},
     log::Log,
     pipeline::CameraHandle,
@@ -35,11 +36,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// After a connection could not be accepted, as when the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(200);
 
+const NO_WHEP: &str = "WHEP is turned off: remove `whep = false` under [web] from the configuration";
+
 /// What the owner's commands reach.
 #[derive(Debug, Clone)]
 pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
+    /// Whether tokens are good for anything.
+    pub whep: Switch,
     pub log: Log,
     /// What other agents' configurations have to hold of this device's key, or why there is none.
     pub device_key: Result<String, String>,
@@ -154,6 +159,7 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let links = inviter.for_one_viewer(role, name, lifetime).await;
             links.map_or_else(|error| Reply::Error(error.to_string()), Reply::Links)
         }
+        Request::Whep { .. } if reach.whep == Switch::Off => Reply::Error(NO_WHEP.to_owned()),
         Request::Whep { role, name, lifetime_s } => {
             let lifetime = lifetime_s.map(Duration::from_secs);
             let make = |reply| Command::MakeToken { role, name, lifetime, reply };

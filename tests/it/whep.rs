@@ -19,7 +19,7 @@ use pinhole::{
         exchange::{Command, Exchange},
         keys::{self, KeyStore},
         message::{IceServer, Role},
-        people::{NotRevoked, Person},
+        people::{self, NotRevoked, Person},
         whep::token::Token,
     },
     tasks,
@@ -61,6 +61,13 @@ impl Device {
     }
 
     async fn with(name: &str, change: impl FnOnce(&mut PeerSettings)) -> Self {
+        let folder = std::env::temp_dir().join(format!("pinhole-whep-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        Self::open(folder, change).await
+    }
+
+    /// On a state folder that may be of an earlier one.
+    async fn open(folder: PathBuf, change: impl FnOnce(&mut PeerSettings)) -> Self {
         let camera = CameraSettings {
             id: "front".to_owned(),
             name: "Front".to_owned(),
@@ -90,13 +97,16 @@ impl Device {
             },
         };
         change(&mut settings);
-        let folder = std::env::temp_dir().join(format!("pinhole-whep-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
         let store = KeyStore::open(&folder).unwrap();
         let (to_viewers, from_peers) = mpsc::channel(64);
         let peers = peer::start(settings, vec![camera.clone()], to_viewers);
         let viewers = peers.viewers();
-        let desk = Desk::new(store.device(), Vec::new(), Box::new(keys::random), clock::now());
+        let desk = Desk::new(
+            store.device(),
+            people::good(store.viewers(), clock::since_epoch()),
+            Box::new(keys::random),
+            clock::now(),
+        );
         let (commands, queue) = mpsc::channel(8);
         let (doorbell, doors) = Doorbell::new();
         let exchange =
@@ -512,11 +522,24 @@ async fn tokens_are_kept_as_hashes_and_are_good_after_a_restart() {
         std::fs::copy(folder.join(name), copy.join(name)).unwrap();
     }
     device.stop().await;
-    let store = KeyStore::open(&copy).unwrap();
-    let [record] = store.viewers() else { panic!("one viewer") };
-    assert_eq!((record.token, record.name.as_str()), (Some(token.hash()), "OBS"));
-    drop(store);
-    std::fs::remove_dir_all(copy).unwrap();
+    let again = Device::open(copy, |_| {}).await;
+    let (viewer, _) = again.watch(&token).await;
+    viewer.close().await;
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_ends_by_itself_and_so_do_its_sessions() {
+    let device = Device::new("expires").await;
+    let lifetime = Some(Duration::from_secs(4));
+    let make = |reply| Command::MakeToken { role: Role::View, name: "OBS".into(), lifetime, reply };
+    let token = device.command(make).await.unwrap();
+    let (viewer, at) = device.watch(&token).await;
+    device.wait_for_viewers(0).await;
+    device.delete(&token, &at).await.is_problem(401);
+    assert_eq!(device.people().await, []);
+    viewer.close().await;
+    device.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
