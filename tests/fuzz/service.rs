@@ -146,8 +146,14 @@ pub fn sdp(data: &[u8]) {
     assert!(text.len() <= MAX_OFFER_LEN);
     for format in offer.formats() {
         let narrowed = offer.narrowed(format);
-        let fingerprints = narrowed.matches("a=fingerprint:").count();
-        assert_eq!((fingerprints, narrowed.matches("m=").count()), (1, narrowed.matches("m=video").count()));
+        // Some parsers end a line at a bare CR, too.
+        let starting =
+            |start: &str| narrowed.split(['\r', '\n']).filter(|line| line.starts_with(start)).count();
+        assert_eq!(
+            (starting("a=fingerprint:"), starting("m="), starting("m=video ")),
+            (1, 1, 1),
+            "{narrowed}"
+        );
         let again = Offer::parse(&narrowed).unwrap_or_else(|error| panic!("{error}: {narrowed}"));
         assert!(again.formats().len() <= 1, "{narrowed}");
         let answer = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
