@@ -5,6 +5,7 @@ pub mod broker;
 pub mod desk;
 pub mod envelope;
 pub mod exchange;
+pub mod hand;
 pub mod keys;
 pub mod limit;
 pub mod link;
