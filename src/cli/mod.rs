@@ -2,14 +2,18 @@
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
 //! - `people`: `pinhole pair`, `viewers`, `revoke`.
+//! - `answer`: `pinhole answer`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
+//! - `files`: files that are written as a whole.
 //! - `place`: which device is meant.
 //! - `table`: text in columns.
 
+mod answer;
 mod controls;
 mod devices;
+mod files;
 mod people;
 mod place;
 mod snapshot;
@@ -29,7 +33,11 @@ use clap::{
 use crate::{
     camera::controls::Setting,
     config::{self, BitrateValue, ConfigError, Size},
-    control::{client::AskError, message::Reply, show::parse_lifetime},
+    control::{
+        client::AskError,
+        message::{BadRequest, MAX_WAIT, MIN_WAIT, Reply},
+        show::parse_lifetime,
+    },
     encode::choice::Choice,
     links::Output,
     signal::{
@@ -78,6 +86,18 @@ pub enum Command {
         /// Its key, or its name
         #[arg(value_name = "KEY|NAME")]
         who: String,
+    },
+    /// Answer an offer that came by mail or as a file, where the viewer reaches no broker of this device
+    Answer {
+        /// The file with the offer, which may have other text around it; `-` for standard input
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        offer: PathBuf,
+        /// The file to write the answer to; `-` for standard output
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        out: PathBuf,
+        /// How long to wait for the viewer to connect, as 15m: one minute to one hour
+        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_wait)]
+        wait: Duration,
     },
     /// List the cameras and encoders of this machine, and what pinhole would choose
     Devices {
@@ -133,6 +153,7 @@ impl CommandError {
             Reply::Links(_)
             | Reply::Viewers(_)
             | Reply::Revoked(_)
+            | Reply::Answer { .. }
             | Reply::Controls(_)
             | Reply::Picture { .. } => {
                 let message =
@@ -156,6 +177,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::Answer { offer, out: file, wait } => answer::run(&sockets, offer, file, *wait, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
             controls::run(&sockets, device, settings, *json, &mut out)
@@ -192,6 +214,11 @@ impl Stdout {
 fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::name))
         .map(|name| Role::ALL.into_iter().find(|role| role.name() == name).expect("one of these names"))
+}
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let wait = parse_lifetime(text)?;
+    if (MIN_WAIT..=MAX_WAIT).contains(&wait) { Ok(wait) } else { Err(BadRequest::Wait.to_string()) }
 }
 
 fn parse_name(text: &str) -> Result<String, String> {

@@ -24,7 +24,10 @@ use crate::{
     clock,
     inviter::{Inviter, Stopped},
     pipeline::CameraHandle,
-    signal::{exchange::Command, people::NotRevoked},
+    signal::{
+        exchange::{Command, HandReply},
+        people::NotRevoked,
+    },
     tasks,
 };
 
@@ -59,7 +62,9 @@ pub fn start(path: &Path, reach: Reach) -> Control {
     let task = match listening {
         Ok((listener, file)) => Some(tasks::spawn("control", run(listener, file, reach, stop.clone()))),
         Err(error) => {
-            warn!("pinhole pair, viewers, revoke, controls and snapshot cannot reach this agent: {error}");
+            warn!(
+                "pinhole pair, viewers, revoke, answer, controls and snapshot cannot reach this agent: {error}"
+            );
             None
         }
     };
@@ -149,6 +154,14 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let lifetime = lifetime_s.map(Duration::from_secs);
             let links = inviter.for_one_viewer(role, name, lifetime).await;
             links.map_or_else(|error| Reply::Error(error.to_string()), Reply::Links)
+        }
+        Request::Answer { envelope, wait_s } => {
+            let wait = Duration::from_secs(wait_s);
+            match ask(inviter, |reply| Command::ByHand { envelope: envelope.into(), wait, reply }).await {
+                Ok(Ok(HandReply { what, name, text })) => Reply::Answer { what, name, text },
+                Ok(Err(message)) => Reply::Error(message),
+                Err(stopped) => failed(stopped),
+            }
         }
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;

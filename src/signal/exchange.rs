@@ -5,7 +5,10 @@
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
 //! carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
 
+mod by_hand;
 mod people_work;
+
+pub use self::by_hand::{Carried, HandReply};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -21,6 +25,7 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+use self::by_hand::Waiting;
 use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
@@ -57,6 +62,8 @@ pub enum Command {
     Viewers { reply: oneshot::Sender<Vec<Person>> },
     /// Removes the viewer with this key or name, and ends its sessions.
     Revoke { who: String, reply: oneshot::Sender<Result<Person, NotRevoked>> },
+    /// Takes an offer, or a link's request, that the owner carries in; an offer's viewer may take `wait` to connect.
+    ByHand { envelope: Bytes, wait: Duration, reply: oneshot::Sender<Result<HandReply, String>> },
     /// Says good-bye to all viewers and lets nobody in any more.
     EndSessions { done: oneshot::Sender<()> },
     /// Ends the task and the carriers.
@@ -87,6 +94,7 @@ impl Exchange {
             carriers,
             peers: Some(peers),
             routes: HashMap::new(),
+            by_hand: HashMap::new(),
             watching: watching.clone(),
             present: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -117,6 +125,7 @@ impl Exchange {
                     Some(Command::Revoke { who, reply }) => {
                         let _ = reply.send(work.revoke(&who));
                     }
+                    Some(Command::ByHand { envelope, wait, reply }) => work.take_by_hand(&envelope, wait, reply),
                     Some(Command::EndSessions { done }) => if let Some(peers) = work.peers.take() {
                         ending = Some(tasks::spawn("end of sessions", async move {
                             peers.shutdown().await;
@@ -153,6 +162,8 @@ struct Work {
     peers: Option<Peers>,
     /// By which carrier each session's last envelope came: its answers go back that way.
     routes: HashMap<SessionId, usize>,
+    /// What owners wait for who carry it back by hand. No more than connections to the control socket.
+    by_hand: HashMap<SessionId, Waiting>,
     /// Who watches now.
     watching: watch::Receiver<Vec<registry::Viewer>>,
     /// Who did when that changed last.
@@ -251,7 +262,8 @@ impl Work {
             .map_err(|error| error.to_string())
     }
 
-    fn send(&mut self, ToSession { session, message, last }: ToSession) {
+    fn send(&mut self, message: ToSession) {
+        let Some(ToSession { session, message, last }) = self.of_carriers(message) else { return };
         if let Some(envelope) = self.desk.seal(clock::now(), session, &message)
             && let Some(&index) = self.routes.get(&session)
         {

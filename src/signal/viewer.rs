@@ -10,7 +10,7 @@ use super::{
     envelope::{Channel, End, Envelope, Header, SealKey, SessionIds, TooLarge, from_json_object},
     keys::{ViewerRecord, random},
     link::Link,
-    message::{ErrorCode, Offer, ToDevice, ToViewer, by_hand},
+    message::{ErrorCode, Offer, ToDevice, ToViewer, Welcome, by_hand},
     pairing::{Agreement, ConfirmBody, Ephemeral, RequestBody, agree, pairing_id, request_key},
     topic::{DeviceId, DeviceNonce, KeyId, SessionId},
 };
@@ -119,12 +119,23 @@ impl HandSession {
 
     /// The device's answer, if it is one to this offer.
     pub fn open(&self, payload: &[u8]) -> Option<by_hand::Answer> {
+        by_hand::Answer::decode(&self.read("answer", payload)?).ok()
+    }
+
+    /// What goes with the key of a viewer that was paired by hand, in the pairing's session.
+    pub fn open_welcome(&self, payload: &[u8]) -> Option<Welcome> {
+        match ToViewer::decode("welcome", &self.read("welcome", payload)?) {
+            Ok(ToViewer::Welcome(welcome)) => Some(welcome),
+            _ => None,
+        }
+    }
+
+    fn read(&self, kind: &str, payload: &[u8]) -> Option<Vec<u8>> {
         let envelope = Envelope::parse(payload).ok()?;
-        if envelope.nonce == DeviceNonce::BY_HAND || envelope.counter != 0 || envelope.kind != "answer" {
+        if envelope.nonce == DeviceNonce::BY_HAND || envelope.counter != 0 || envelope.kind != kind {
             return None;
         }
-        let body = self.channel(envelope.nonce).open(&envelope).ok()?;
-        by_hand::Answer::decode(&body).ok()
+        self.channel(envelope.nonce).open(&envelope).ok()
     }
 
     fn channel(&self, nonce: DeviceNonce) -> Channel {

@@ -3,6 +3,7 @@
 mod broker;
 mod broker_attacks;
 mod broker_support;
+mod by_hand;
 mod camera;
 mod cameras;
 mod cli;

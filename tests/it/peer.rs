@@ -13,7 +13,7 @@ use pinhole::{
     clock,
     encode::{EncodedFrame, FrameKind},
     peer::{
-        self, Inbound, Last, PeerSettings, ToSession,
+        self, Inbound, Last, PeerSettings, Signaling, ToSession,
         rtc::{Answered, Connection, RtcError, RtcEvent, RtcSettings},
         servers::{Kind, Server},
         session::Timings,
@@ -67,7 +67,9 @@ async fn wait_for(events: &mut mpsc::Receiver<RtcEvent>, wanted: &RtcEvent) {
 
 async fn connect(viewer: &Viewer) -> Answered {
     let mut answered =
-        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL).await.unwrap();
+        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL, Signaling::Live)
+            .await
+            .unwrap();
     viewer.take(&answered.sdp).await;
     wait_for(&mut answered.events, &RtcEvent::Connected).await;
     answered
@@ -138,7 +140,9 @@ async fn an_ice_restart_goes_on_with_the_same_stream() {
 async fn forged_client_hellos_from_a_third_address_do_not_keep_it_from_connecting() {
     let viewer = Viewer::new().await;
     let mut answered =
-        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL).await.unwrap();
+        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL, Signaling::Live)
+            .await
+            .unwrap();
     let port: u16 = answered
         .sdp
         .lines()
@@ -183,7 +187,8 @@ async fn the_answer_does_not_wait_for_stun_whose_candidate_follows() {
     let viewer = Viewer::new().await;
     let servers = [Server { address: stun_server().await, kind: Kind::Stun }];
     let offer = viewer.offer().await;
-    let mut answered = Connection::answer(&loopback(), &servers, &offer, PROFILE_LEVEL).await.unwrap();
+    let mut answered =
+        Connection::answer(&loopback(), &servers, &offer, PROFILE_LEVEL, Signaling::Live).await.unwrap();
     assert_eq!(answered.sdp.matches("typ host").count(), 1);
     let mut told = Vec::new();
     within("the end of candidates", async {
@@ -209,7 +214,7 @@ async fn the_answer_does_not_wait_for_stun_whose_candidate_follows() {
 async fn an_offer_without_h264_is_refused_and_leaves_nothing_open() {
     let viewer = Viewer::new().await;
     let offer = viewer.offer().await.replace("H264/90000", "VP8/90000");
-    let result = Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL).await;
+    let result = Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL, Signaling::Live).await;
     assert!(matches!(result, Err(RtcError::NoH264)), "{result:?}");
     viewer.close().await;
 }
@@ -222,7 +227,8 @@ async fn descriptors_are_back_to_the_start_after_close_and_after_drop() {
     let offer = viewer.offer().await;
     let start = open();
     for round in 0..6 {
-        let answered = Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL).await.unwrap();
+        let answered =
+            Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL, Signaling::Live).await.unwrap();
         assert!(open() > start);
         if round % 2 == 0 {
             answered.connection.close().await;

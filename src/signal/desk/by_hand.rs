@@ -23,7 +23,7 @@ const MAX_ANSWERED: usize = 256;
 /// What came in by hand, and is authentic.
 #[derive(Debug)]
 pub enum ByHand {
-    Offer(HandOffer),
+    Offer(Box<HandOffer>),
     /// As from a carrier: save the viewer, or a reply.
     Pair(Output),
 }
@@ -51,6 +51,12 @@ impl HandSeal {
         let body = by_hand::answer(sdp, welcome);
         let whole = self.0.seal("answer", &body).ok();
         whole.or_else(|| self.0.seal("answer", &ToViewer::Answer { sdp: sdp.to_owned() }.encode().1).ok())
+    }
+
+    /// What a viewer that was paired by hand could not ask for. `None` where it does not fit.
+    pub fn welcome(mut self, welcome: Welcome) -> Option<Bytes> {
+        let (kind, body) = ToViewer::Welcome(welcome).encode();
+        self.0.seal(kind, &body).ok()
     }
 }
 
@@ -97,7 +103,7 @@ impl Desk {
         match envelope.kind.as_str() {
             "pair1" | "offer" if envelope.nonce != DeviceNonce::BY_HAND => Err(HandRefusal::ForBroker),
             "pair1" => self.pair_by_hand(now, &envelope).map(ByHand::Pair),
-            "offer" => self.offer_by_hand(&envelope).map(ByHand::Offer),
+            "offer" => self.offer_by_hand(&envelope).map(|offer| ByHand::Offer(Box::new(offer))),
             "pair2" | "answer" | "error" => Err(HandRefusal::Answer),
             _ => Err(HandRefusal::NoOffer(envelope.kind)),
         }
@@ -110,6 +116,13 @@ impl Desk {
             sessions.pop_front();
         }
         sessions.push_back(session);
+    }
+
+    /// Seals one message to a viewer by hand, under keys of its own; `None` if it is no viewer.
+    pub fn hand_seal(&mut self, key: KeyId, session: SessionId) -> Option<HandSeal> {
+        let nonce = DeviceNonce::from_bytes(draw(&mut self.random));
+        let ids = SessionIds { device: self.device, key, session, nonce };
+        Some(HandSeal(Channel::new(End::Device, ids, &self.viewers.get(&key)?.record.key)))
     }
 
     fn offer_by_hand(&mut self, envelope: &Envelope) -> Result<HandOffer, HandRefusal> {
@@ -127,10 +140,9 @@ impl Desk {
         let ToDevice::Offer(offer) = ToDevice::decode(&envelope.kind, &body)? else {
             return Err(HandRefusal::NoOffer(envelope.kind.clone()));
         };
-        let fresh = SessionIds { nonce: DeviceNonce::from_bytes(draw(&mut self.random)), ..ids };
-        let seal = HandSeal(Channel::new(End::Device, fresh, &record.key));
         let (role, name) = (record.role, record.name.clone());
         self.counters.delivered += 1;
+        let seal = self.hand_seal(key, session).ok_or(HandRefusal::UnknownViewer)?;
         Ok(HandOffer { session, viewer: key, role, name, offer, seal })
     }
 

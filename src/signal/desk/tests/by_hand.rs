@@ -12,7 +12,7 @@ fn hand(viewer: u8) -> (HandSession, Bytes) {
 
 fn accepted(desk: &mut Desk, envelope: &[u8]) -> HandOffer {
     match desk.receive_by_hand(clock::now(), envelope) {
-        Ok(ByHand::Offer(offer)) => offer,
+        Ok(ByHand::Offer(offer)) => *offer,
         other => panic!("an offer: {other:?}"),
     }
 }
