@@ -26,6 +26,11 @@ export async function endAll() {
   while (cleanups.length > 0) await cleanups.pop()();
 }
 
+/** Has this done at the end, too. */
+export function onEnd(cleanup) {
+  cleanups.push(cleanup);
+}
+
 export async function tempFolder(name) {
   const folder = await mkdtemp(path.join(tmpdir(), `pinhole-${name}-`));
   cleanups.push(() => rm(folder, { recursive: true, force: true }));
@@ -44,15 +49,18 @@ export function freePort() {
   });
 }
 
+/** The agent reads PINHOLE_…, and would wonder about those that are for the tests. */
+export function environment() {
+  return Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('PINHOLE_')));
+}
+
 /** A child process whose output is kept, ended by its own pid. */
 class Child {
   constructor(command, args) {
     this.name = path.basename(command);
     this.out = '';
     this.err = '';
-    // The agent reads PINHOLE_…, and would wonder about those that are for the tests.
-    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('PINHOLE_')));
-    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
+    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: environment() });
     this.ended = new Promise((resolve) => {
       this.child.on('error', (error) => resolve(`${this.name}: ${error.message}`));
       this.child.on('exit', (code, signal) => resolve(`${this.name} ended with ${code ?? signal}\n${this.err}`));

@@ -199,6 +199,14 @@ export class Connection {
     this.held = null;
   }
 
+  /** Goes on with a connection whose offer and answer were carried by hand. */
+  adopt(media, sdp) {
+    this.endMedia();
+    this.media = media;
+    this.ticker = setInterval(() => this.look(media), LOOK_MS);
+    return media.accept(sdp);
+  }
+
   queueCandidate(candidate) {
     if (this.held) this.held.push(candidate);
     else this.send('candidate', candidate);

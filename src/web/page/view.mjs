@@ -7,7 +7,7 @@ const UNUSED_MS = 3_000;
 const JPEG_QUALITY = 0.92;
 
 export class View {
-  /** `on` is {retry, forget(d), choose(d, cameraId), firstFrame}; the last comes once for each stream. */
+  /** `on` is {retry, forget(d), choose(d, cameraId), byHand, firstFrame}; the last comes once for each stream. */
   constructor(document, on) {
     this.document = document;
     this.root = document.documentElement;
@@ -38,6 +38,8 @@ export class View {
     this.el('dots').hidden = !said.busy;
     this.el('retry').hidden = !said.buttons.includes('retry');
     this.el('watch').hidden = !said.buttons.includes('watch');
+    this.el('by-hand').hidden = !said.buttons.includes('by-hand');
+    this.el('hand-enter').hidden = !about.current;
     this.el('forget').hidden = !(said.buttons.includes('forget') && about.current);
     const others = about.cameras.filter(({ d }) => d !== about.current?.d);
     this.el('other').hidden = said.busy || state === 'loading' || others.length === 0;
@@ -170,6 +172,11 @@ export class View {
     const click = (id, action) => this.el(id).addEventListener('click', action);
     click('retry', () => this.on.retry());
     click('watch', () => this.on.retry());
+    click('by-hand', () => this.on.byHand());
+    click('hand-enter', () => {
+      this.el('cameras').close();
+      this.on.byHand();
+    });
     click('forget', () => this.openCameras());
     click('other', () => this.openCameras());
     click('name', () => this.openCameras());
@@ -187,7 +194,7 @@ export class View {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || this.el('cameras').open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || this.el('cameras').open || this.el('hand').open) return;
     if (this.root.dataset.picture === undefined) return;
     const action = { f: () => this.toggleFull(), i: () => this.toggleStats(), p: () => this.togglePip(), s: () => this.snapshot() }[event.key.toLowerCase()];
     if (!action) return;
@@ -201,7 +208,7 @@ export class View {
     clearTimeout(this.unusedTimer);
     this.unusedTimer = setTimeout(() => {
       const focused = this.document.activeElement?.matches(':focus-visible');
-      if (this.root.dataset.state === 'playing' && !focused && !this.el('cameras').open) this.flag('unused', true);
+      if (this.root.dataset.state === 'playing' && !focused && !this.el('cameras').open && !this.el('hand').open) this.flag('unused', true);
     }, UNUSED_MS);
   }
 
