@@ -59,7 +59,7 @@ const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Host candidates take about a millisecond; whatever comes later is trickled.
 const GATHERING_TIMEOUT: Duration = Duration::from_millis(100);
 /// The same for an answer that must hold them all, those of STUN and TURN servers included. Below `STACK_TIMEOUT`.
-const WHOLE_GATHERING_TIMEOUT: Duration = Duration::from_millis(2500);
+const WHOLE_GATHERING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between the checks of each candidate while an answer is carried by hand: routers forget what they have opened after
 /// 30 s at the soonest (RFC 4787, section 4.3, asks for two minutes).
 const WAITING_CHECK_INTERVAL: Duration = Duration::from_secs(2);

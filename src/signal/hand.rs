@@ -15,8 +15,12 @@ pub const MAX_TEXT: usize = 256 * 1024;
 const LINE: usize = 72;
 /// Envelopes that are looked at in one text: a reply, and what it quotes.
 const MAX_FOUND: usize = 8;
+/// Beginnings that are looked at in one text, so that a text of nothing else takes no time.
+const MAX_TRIED: usize = 64;
 const WORD: &str = "pinhole";
 const VERSION: &str = "1";
+/// Digits of a version.
+const MAX_DIGITS: usize = 4;
 
 /// Why a text holds no envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -53,11 +57,12 @@ pub fn write(envelope: &[u8]) -> String {
 pub fn find(text: &str) -> Result<Vec<(Bytes, Envelope)>, NoEnvelope> {
     let mut found = Vec::new();
     let mut wrong = NoEnvelope::Nothing;
-    for (at, _) in text.match_indices(WORD) {
-        match read(&text[at + WORD.len()..]) {
-            None => {}
-            Some(Ok(envelope)) => found.push(envelope),
-            Some(Err(error)) => wrong = error,
+    let begun = text.match_indices(WORD).filter_map(|(at, _)| versioned(&text[at + WORD.len()..]));
+    for (version, rest) in begun.take(MAX_TRIED) {
+        match decode(rest) {
+            _ if version != VERSION => wrong = NoEnvelope::Version,
+            Some(envelope) => found.push(envelope),
+            None => wrong = NoEnvelope::Damaged,
         }
         if found.len() == MAX_FOUND {
             break;
@@ -66,16 +71,12 @@ pub fn find(text: &str) -> Result<Vec<(Bytes, Envelope)>, NoEnvelope> {
     if found.is_empty() { Err(wrong) } else { Ok(found) }
 }
 
-/// What follows the word; `None` where that is ordinary prose.
-fn read(rest: &str) -> Option<Result<(Bytes, Envelope), NoEnvelope>> {
-    let (version, rest) = rest.split_once(':')?;
-    if version.is_empty() || version.len() > 4 || !version.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    if version != VERSION {
-        return Some(Err(NoEnvelope::Version));
-    }
-    Some(decode(rest).ok_or(NoEnvelope::Damaged))
+/// The version after the word, and what follows; `None` where that is ordinary prose.
+fn versioned(rest: &str) -> Option<(&str, &str)> {
+    let digits = rest.bytes().take(MAX_DIGITS + 1).take_while(u8::is_ascii_digit).count();
+    let (version, rest) = rest.split_at(digits);
+    let rest = rest.strip_prefix(':')?;
+    (1..=MAX_DIGITS).contains(&digits).then_some((version, rest))
 }
 
 fn decode(rest: &str) -> Option<(Bytes, Envelope)> {
@@ -185,7 +186,12 @@ mod tests {
                 assert!(find(&gap).is_err() || only(&gap) != envelope(&"x".repeat(300)));
             }
         }
-        assert_eq!(find(&text.replace("1:", "2:")), Err(NoEnvelope::Version));
+        for later in ["2:", "10:", "9999:"] {
+            assert_eq!(find(&text.replace("1:", later)), Err(NoEnvelope::Version));
+        }
+        assert_eq!(find(&text.replace("1:", "10000:")), Err(NoEnvelope::Nothing));
+        let many = "pinhole1:".repeat(MAX_TRIED);
+        assert_eq!(find(&format!("{many}{text}")), Err(NoEnvelope::Damaged), "enough was looked at");
         assert_eq!(find(&format!("pinhole1:{}.", "A".repeat(100_000))), Err(NoEnvelope::Damaged));
     }
 }

@@ -116,6 +116,31 @@ test('a wrong text is told what it is', async () => {
   assert.notEqual(second, offer);
 });
 
+test('the text leaves the page where there is no clipboard, and by what the system shares with', async () => {
+  const withStubs = () => {
+    Object.defineProperty(navigator, 'clipboard', { value: undefined });
+    navigator.share = async (what) => (window.shared = what);
+  };
+  const { camera } = await viewer.page.evaluate(() => ({ camera: localStorage.getItem('pinhole.cameras') }));
+  const plain = await browser.viewer(host, withStubs, [(stored) => localStorage.setItem('pinhole.cameras', stored), camera]);
+  await plain.state('broker-unreachable');
+  // By the quiet entry in the list of cameras.
+  await plain.page.click('#name');
+  await plain.page.click('#hand-enter');
+  await plain.page.waitForFunction(() => document.querySelector('#hand-text').value !== '');
+  await plain.page.click('#hand-share');
+  const [whole, shared] = await plain.page.evaluate(() => [document.querySelector('#hand-text').value, window.shared.text]);
+  assert.equal(shared, whole);
+  await plain.page.click('#hand-copy');
+  const selected = await plain.page.evaluate(() => {
+    const { activeElement: element } = document;
+    return [element.id, element.selectionStart, element.selectionEnd];
+  });
+  assert.deepEqual(selected, ['hand-text', 0, whole.length]);
+  assert.deepEqual(plain.errors, []);
+  await plain.close();
+});
+
 test('an answer that comes late brings the picture', async (t) => {
   // Copied by the button, saved as a file, answered, and opened as a file.
   await viewer.page.click('#hand-copy');

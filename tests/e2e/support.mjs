@@ -132,14 +132,14 @@ export async function startBrowser() {
   const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: CHROMIUM_FLAGS });
   cleanups.push(() => browser.close());
   return {
-    /** `scripts` run in the page before its own. */
+    /** `scripts` run in the page before its own; each is a function, or [function, argument]. */
     async viewer(link, ...scripts) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce' });
       const page = await context.newPage();
       page.setDefaultTimeout(PATIENCE);
       const viewer = new Viewer(page);
       await page.addInitScript(instrument);
-      for (const script of scripts) await page.addInitScript(script);
+      for (const script of scripts) await page.addInitScript(...[script].flat());
       await page.goto(link);
       return viewer;
     },

@@ -7,6 +7,8 @@ export const MAX_TEXT = 256 * 1024;
 const LINE = 72;
 /** Envelopes looked at in one text: a reply, and what it quotes. */
 const MAX_FOUND = 8;
+/** Beginnings looked at, so that a text of nothing else takes no time. */
+const MAX_TRIED = 64;
 const MAX_ENVELOPE = 32 * 1024;
 
 /** What programs put in: blanks, quotation marks of mails, soft line breaks, and marks without width. */
@@ -29,7 +31,10 @@ export function write(envelope) {
 export function find(text) {
   const found = [];
   let wrong = 'nothing';
+  let tried = 0;
   for (const { index, 0: word, 1: version } of text.slice(0, MAX_TEXT).matchAll(/pinhole([0-9]{1,4}):/g)) {
+    if (tried === MAX_TRIED) break;
+    tried += 1;
     if (version !== '1') {
       wrong = 'version';
       continue;

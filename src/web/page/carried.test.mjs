@@ -56,6 +56,11 @@ test('a text of another length is read too', () => {
   }
 });
 
+test('a text of nothing but beginnings is given up', () => {
+  assert.deepEqual(find(`${'pinhole1:'.repeat(63)}${offer.text}`), [offer.envelope]);
+  assert.throws(() => find(`${'pinhole1:'.repeat(64)}${offer.text}`), { message: 'damaged' });
+});
+
 test('a file has a name that every system takes', () => {
   assert.equal(fileName('offer', Date.UTC(2026, 10, 25, 4, 5)), 'pinhole-offer-2026-11-25-04-05.txt');
 });
