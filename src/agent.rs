@@ -15,6 +15,7 @@
 //!     │ counted
 //!  tasks   mqtt, broker    one for each external broker, one for each client of the embedded broker
 //!  task    web             the page, and WebSockets for the embedded broker
+//!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
 //!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
 //! ```
@@ -24,16 +25,12 @@
 use std::{
     future::Future,
     io::{self, IsTerminal, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -43,7 +40,7 @@ use crate::{
         controls::{ControlDevice, ControlError},
     },
     clock,
-    config::{CameraConfig, Config, Embedded, Listen, Source},
+    config::{CameraConfig, Config, Embedded, Hub, Source},
     control::{self, Reach},
     encode::{
         EncodeError,
@@ -52,14 +49,16 @@ use crate::{
     },
     inviter::Inviter,
     links::{self, Output, Place},
+    listen,
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
     signal::{
         Address, Carrier,
-        broker::{Broker, Limits},
+        broker::{self, Broker, Limits},
         desk::Desk,
         exchange::{Command, Exchange},
-        keys::{self, KeyStore},
+        keys::{self, KeyError, KeyStore},
+        login::LoginKey,
         message::Role,
         mqtt::{self, MqttSettings},
         people,
@@ -81,11 +80,19 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let store = KeyStore::open(&config.state_dir)?;
     let address = Address { root: config.broker.root.clone(), device: store.device() };
     let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
-    let listener = bind(config.web.listen).await?;
+    let listener = listen::bind(config.web.listen, "--listen ADDR:PORT").await?;
     let bound = listener.local_addr().context("the page's listener has no address")?;
+    let broker_listener = match config.broker.house.listen {
+        Some(at) => Some(listen::bind(at, "broker.listen").await?),
+        None => None,
+    };
+    let login_key = store.login_key().map(Arc::new);
 
     let (cameras, pipelines) = start_cameras(&config.cameras, sources)?;
-    let (broker, carriers) = start_carriers(&config, &address)?;
+    let (broker, mut carriers) = start_carriers(&config, &address)?;
+    if let Some(hub) = &config.broker.house.hub {
+        carriers.push(start_at_hub(hub, login_key.as_ref(), &address)?);
+    }
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
     let reached: Arc<[CameraHandle]> = cameras.clone().into();
     let peers = peer::start(peer_settings(&config), cameras, to_viewers);
@@ -95,20 +102,30 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue };
     let mut exchange = tasks::spawn("exchange", exchange.run());
     let web_stop = CancellationToken::new();
+    let mqtt = broker_listener.zip(broker.clone()).map(|(listener, broker)| {
+        info!(at = ?listener.local_addr().ok(), "the embedded broker takes TCP connections");
+        broker::listener::serve(listener, broker, web_stop.clone())
+    });
     let web = web::serve(listener, web_settings(&config), broker, web_stop.clone());
 
     let inviter = Inviter {
         listen: config.web.listen,
         bound,
         page_url: config.web.page_url.clone(),
+        hub_page: config.broker.house.hub.as_ref().map(|hub| hub.page.clone()),
         address,
-        broker: config.broker.page.clone(),
+        embedded: config.broker.embedded,
+        brokers: config.broker.pages(),
         commands: commands.clone(),
     };
     // The first to open a link of a new agent is its owner.
     print_links(&inviter.one_for_each_place(Role::Admin).await?);
     let service = systemd::start(reached.to_vec(), commands.clone());
-    let control = control::start(&config.control, Reach { inviter, cameras: reached });
+    let device_key = match &login_key {
+        Ok(key) => Ok(key.public().to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let control = control::start(&config.control, Reach { inviter, cameras: reached, device_key });
 
     let failed = tokio::select! {
         biased;
@@ -131,6 +148,9 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     }
     web_stop.cancel();
     let _ = web.await;
+    if let Some(mqtt) = mqtt {
+        let _ = mqtt.await;
+    }
     info!("stopped");
     match failed {
         None => Ok(()),
@@ -223,21 +243,32 @@ fn start_cameras(
 
 fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Broker>>, Vec<Carrier>)> {
     let broker = match config.broker.embedded {
-        Embedded::On => Some(Broker::new(address.clone(), Limits::default())),
+        Embedded::On => {
+            Some(Broker::new(address.clone(), Limits::default(), &config.broker.house.accept_devices))
+        }
         Embedded::Off => None,
     };
     let mut carriers: Vec<Carrier> = broker.iter().map(Broker::carrier).collect();
-    if let Some(external) = &config.broker.external {
+    for external in &config.broker.external {
         let settings = MqttSettings {
             user: external.user.clone(),
             password: external.password.clone(),
             ca: external.ca_file.clone(),
             client_cert: external.client_certificate.clone(),
+            client_id: external.client_id.clone(),
+            alpn: external.alpn.clone(),
             ..MqttSettings::new(&external.url)
         };
         carriers.push(mqtt::start(settings, address.clone())?);
     }
     Ok((broker, carriers))
+}
+
+/// The carrier by another agent's broker. Its key is needed there, and not before.
+fn start_at_hub(hub: &Hub, key: Result<&Arc<LoginKey>, &KeyError>, address: &Address) -> Result<Carrier> {
+    let key = key.map_err(|error| anyhow!("broker.hub needs this device's key: {error}"))?;
+    let settings = MqttSettings { login: Some(Arc::clone(key)), ..MqttSettings::new(&hub.broker) };
+    mqtt::start(settings, address.clone()).context("broker.hub")
 }
 
 fn peer_settings(config: &Config) -> PeerSettings {
@@ -258,23 +289,6 @@ fn web_settings(config: &Config) -> WebSettings {
         Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
     });
     WebSettings { names: config.web.names.iter().cloned().chain(name).collect(), ..WebSettings::default() }
-}
-
-/// IPv6 and IPv4 together, or IPv4 alone where the kernel has no IPv6.
-async fn bind(listen: Listen) -> Result<TcpListener> {
-    match listen {
-        Listen::At(address) => Ok(web::bind(address).await?),
-        Listen::Everywhere(port) => {
-            let at = |ip| SocketAddr::new(ip, port);
-            match web::bind(at(IpAddr::V6(Ipv6Addr::UNSPECIFIED))).await {
-                Ok(listener) => Ok(listener),
-                Err(error) if error.is_address_missing() => {
-                    Ok(web::bind(at(IpAddr::V4(Ipv4Addr::UNSPECIFIED))).await?)
-                }
-                Err(error) => Err(error.into()),
-            }
-        }
-    }
 }
 
 /// Writes the links to standard output.

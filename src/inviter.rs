@@ -7,8 +7,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    config::{Listen, PageBroker},
-    links::{self, Place},
+    config::{Embedded, Listen, PageBroker},
+    links::{self, Place, Reach},
     signal::{
         Address,
         exchange::Command,
@@ -25,9 +25,13 @@ pub struct Inviter {
     /// Where the page's listener is.
     pub bound: SocketAddr,
     pub page_url: Option<String>,
+    /// The page of the agent whose broker serves this device, too.
+    pub hub_page: Option<String>,
     pub address: Address,
-    /// The broker as browsers reach it; without, they use the embedded one.
-    pub broker: Option<PageBroker>,
+    /// Whether the page's own host is a way to the device, too.
+    pub embedded: Embedded,
+    /// The brokers of the owner's by which browsers can come.
+    pub brokers: Vec<PageBroker>,
     pub commands: mpsc::Sender<Command>,
 }
 
@@ -74,14 +78,29 @@ impl Inviter {
     }
 
     fn places(&self) -> Vec<Place> {
-        links::places(self.listen, self.bound, &links::interfaces(), self.page_url.as_deref())
+        let mut places =
+            links::places(self.listen, self.bound, &links::interfaces(), self.page_url.as_deref());
+        places.extend(self.hub_page.iter().map(|url| Place { url: url.clone(), reach: Reach::Hub }));
+        places
     }
 
     fn link(&self, Place { url, reach }: Place, secret: PairingSecret) -> Place {
         let Address { device, root } = self.address.clone();
-        let link =
-            Link { device, root, secret, broker: self.broker.as_ref().map(PageBroker::address_for_links) };
+        let mut brokers = self.brokers.iter().map(PageBroker::address_for_links);
+        let broker = if self.is_first_way(reach) { None } else { brokers.next() };
+        let link = Link { device, root, secret, broker, more_brokers: brokers.collect() };
         Place { url: format!("{url}#{}", link.fragment()), reach }
+    }
+
+    /// Whether viewers with a page from there come by the embedded broker first: it needs no third party.
+    fn is_first_way(&self, reach: Reach) -> bool {
+        match (self.embedded, reach) {
+            // The broker beside that page serves this device.
+            (_, Reach::Hub) => true,
+            (Embedded::Off, _) => false,
+            (Embedded::On, Reach::Local | Reach::Lan) => true,
+            (Embedded::On, Reach::Elsewhere) => self.brokers.is_empty(),
+        }
     }
 
     async fn secret(
@@ -94,5 +113,60 @@ impl Inviter {
         let invite = Command::Invite { role, name, lifetime, reply };
         self.commands.send(invite).await.map_err(|_| Stopped)?;
         Ok(secret.await.map_err(|_| Stopped)??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::topic::DeviceId;
+
+    /// The brokers in the link for a page that is reached from there.
+    fn brokers(embedded: Embedded, reach: Reach, urls: &[&str]) -> (Option<String>, Vec<String>) {
+        let brokers = urls.iter().map(|url| PageBroker { url: (*url).to_owned(), account: None });
+        let inviter = Inviter {
+            listen: Listen::Everywhere(8480),
+            bound: ([127, 0, 0, 1], 8480).into(),
+            page_url: None,
+            hub_page: None,
+            address: Address {
+                root: "pinhole".to_owned(),
+                device: DeviceId::parse("abcdefghijkl2345").unwrap(),
+            },
+            embedded,
+            brokers: brokers.collect(),
+            commands: mpsc::channel(1).0,
+        };
+        let place = Place { url: "http://192.0.2.1/".to_owned(), reach };
+        let link = inviter.link(place, PairingSecret::from_bytes([1; 32])).url;
+        let read = Link::parse(link.strip_prefix("http://192.0.2.1/").unwrap()).unwrap();
+        (read.broker, read.more_brokers)
+    }
+
+    #[test]
+    fn the_devices_own_page_comes_by_the_embedded_broker_first() {
+        let (first, more) = brokers(Embedded::On, Reach::Lan, &["wss://a", "wss://b"]);
+        assert_eq!((first, more), (None, vec!["wss://a".to_owned(), "wss://b".to_owned()]));
+    }
+
+    #[test]
+    fn the_hubs_page_comes_by_the_broker_beside_it_first() {
+        for embedded in [Embedded::On, Embedded::Off] {
+            let (first, more) = brokers(embedded, Reach::Hub, &["wss://a"]);
+            assert_eq!((first, more), (None, vec!["wss://a".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn a_page_elsewhere_or_without_the_embedded_broker_comes_by_the_owners_brokers() {
+        for (embedded, reach) in [(Embedded::On, Reach::Elsewhere), (Embedded::Off, Reach::Lan)] {
+            let (first, more) = brokers(embedded, reach, &["wss://a", "wss://b"]);
+            assert_eq!((first.as_deref(), more), (Some("wss://a"), vec!["wss://b".to_owned()]));
+        }
+    }
+
+    #[test]
+    fn a_page_elsewhere_reaches_the_embedded_broker_where_there_is_no_other() {
+        assert_eq!(brokers(Embedded::On, Reach::Elsewhere, &[]), (None, Vec::new()));
     }
 }

@@ -14,7 +14,7 @@
 //! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
 //! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
 //! [`control`] is how the owner speaks with a running agent, [`systemd`] what the service manager hears. [`text`] is
-//! a font for pictures.
+//! a font for pictures. [`listen`] opens TCP ports.
 //!
 //! # Invariants
 //! - No viewer: the camera is closed and the encoder is gone.
@@ -32,6 +32,7 @@ pub mod config;
 pub mod control;
 pub mod inviter;
 pub mod links;
+pub mod listen;
 pub mod log;
 pub mod systemd;
 pub mod tasks;

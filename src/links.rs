@@ -28,6 +28,8 @@ pub enum Reach {
     Lan,
     /// Wherever the configured `web.page_url` is.
     Elsewhere,
+    /// The page of another agent, whose broker serves this device.
+    Hub,
 }
 
 /// An address of this machine.

@@ -1,7 +1,7 @@
 //! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
-//! - `people`: `pinhole pair`, `viewers`, `revoke`.
+//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`.
 //! - `answer`: `pinhole answer`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
@@ -99,6 +99,8 @@ pub enum Command {
         #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_wait)]
         wait: Duration,
     },
+    /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
+    DeviceKey,
     /// List the cameras and encoders of this machine, and what pinhole would choose
     Devices {
         /// As JSON
@@ -154,6 +156,7 @@ impl CommandError {
             | Reply::Viewers(_)
             | Reply::Revoked(_)
             | Reply::Answer { .. }
+            | Reply::DeviceKey(_)
             | Reply::Controls(_)
             | Reply::Picture { .. } => {
                 let message =
@@ -178,6 +181,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
         Command::Answer { offer, out: file, wait } => answer::run(&sockets, offer, file, *wait, &mut out),
+        Command::DeviceKey => people::device_key(&sockets, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
             controls::run(&sockets, device, settings, *json, &mut out)

@@ -1,4 +1,4 @@
-//! `pinhole pair`, `pinhole viewers` and `pinhole revoke`: asks the running agent, and shows what it answers. Not here:
+//! `pinhole pair`, `pinhole viewers`, `pinhole revoke` and `pinhole device-key`: asks the running agent, and shows what it answers. Not here:
 //! what is done (`control::server`).
 
 use std::{path::PathBuf, time::Duration};
@@ -11,7 +11,7 @@ use crate::{
         message::{Reply, Request},
         show,
     },
-    links,
+    links::{self, Output},
     signal::message::Role,
 };
 
@@ -49,6 +49,20 @@ pub(super) fn viewers(sockets: &[PathBuf], json: bool, out: &mut Stdout) -> Resu
             out.print("nobody is paired; pinhole pair prints links\n")
         }
         Reply::Viewers(viewers) => out.print(&show::table(&viewers, clock::since_epoch())),
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
+/// The public key for another agent's configuration; for a person, where to put it.
+pub(super) fn device_key(sockets: &[PathBuf], out: &mut Stdout) -> Result<(), CommandError> {
+    match ask(sockets, &Request::DeviceKey {})? {
+        Reply::DeviceKey(key) => match out.kind() {
+            Output::Plain => out.print(&format!("{key}\n")),
+            Output::Terminal => out.print(&format!(
+                "{key}\n\nOn the agent that shall show this device's cameras, too (the hub), under [broker]:\n  \
+                 accept_devices = [\"{key}\"]\nAnd here:\n  hub = \"http://HUB:8480/\"\n"
+            )),
+        },
         other => Err(CommandError::unexpected(other)),
     }
 }

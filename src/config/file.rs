@@ -60,20 +60,90 @@ pub struct RawWeb {
     pub names: Vec<String>,
 }
 
+/// `[broker]`: its own keys, those of one broker, and more brokers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawBroker {
     pub embedded: Option<bool>,
+    pub listen: Option<String>,
+    pub accept_devices: Vec<String>,
+    pub hub: Option<String>,
     pub root: Option<String>,
+    pub server: Vec<RawServer>,
+    // As in RawServer: serde cannot refuse unknown keys beside a flattened table.
     pub url: Option<String>,
     pub page_url: Option<String>,
     pub page_user: Option<String>,
     pub page_password_file: Option<PathBuf>,
     pub user: Option<String>,
     pub password_file: Option<PathBuf>,
+    pub client_id: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
+    pub alpn: Vec<String>,
+}
+
+impl RawBroker {
+    /// The broker whose keys stand in `[broker]` itself.
+    pub fn into_server(self) -> RawServer {
+        RawServer {
+            url: self.url,
+            page_url: self.page_url,
+            page_user: self.page_user,
+            page_password_file: self.page_password_file,
+            user: self.user,
+            password_file: self.password_file,
+            client_id: self.client_id,
+            ca_file: self.ca_file,
+            cert_file: self.cert_file,
+            key_file: self.key_file,
+            alpn: self.alpn,
+        }
+    }
+}
+
+/// `[[broker.server]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawServer {
+    pub url: Option<String>,
+    pub page_url: Option<String>,
+    pub page_user: Option<String>,
+    pub page_password_file: Option<PathBuf>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub client_id: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub alpn: Vec<String>,
+}
+
+impl RawServer {
+    /// A key that is set, if any is.
+    pub fn first_key(&self) -> Option<&'static str> {
+        [
+            ("url", self.url.is_some()),
+            ("page_url", self.page_url.is_some()),
+            ("page_user", self.page_user.is_some()),
+            ("page_password_file", self.page_password_file.is_some()),
+            ("user", self.user.is_some()),
+            ("password_file", self.password_file.is_some()),
+            ("client_id", self.client_id.is_some()),
+            ("ca_file", self.ca_file.is_some()),
+            ("cert_file", self.cert_file.is_some()),
+            ("key_file", self.key_file.is_some()),
+            ("alpn", !self.alpn.is_empty()),
+        ]
+        .into_iter()
+        .find_map(|(key, set)| set.then_some(key))
+    }
+
+    /// Nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.first_key().is_none()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

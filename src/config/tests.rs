@@ -7,7 +7,12 @@ use crate::{
         orientation::{Flip, Orientation, Rotation},
     },
     encode::{Bitrate, choice::Choice, overlay::Content},
+    signal::mqtt::Secret,
 };
+
+fn files() -> Files<'static> {
+    Files { folder: Path::new("/etc/pinhole"), credentials: None }
+}
 
 fn load(text: &str) -> Result<Config, ConfigError> {
     load_with(text, &RunArgs::default())
@@ -16,7 +21,7 @@ fn load(text: &str) -> Result<Config, ConfigError> {
 fn load_with(text: &str, args: &RunArgs) -> Result<Config, ConfigError> {
     let raw = file::parse(Path::new("pinhole.toml"), text)?;
     let args = RunArgs { state: Some("/tmp/state".into()), ..args.clone() };
-    Config::build(&args, raw, Path::new("/etc/pinhole"))
+    Config::build(&args, raw, files())
 }
 
 fn refusal(text: &str) -> String {
@@ -35,9 +40,9 @@ fn every_example_in_the_documentation_parses() {
         match Config::build(
             &RunArgs { state: Some("/tmp/state".into()), ..RunArgs::default() },
             read,
-            Path::new("/etc/pinhole"),
+            files(),
         ) {
-            Ok(_) | Err(ConfigError::File { .. }) => {}
+            Ok(_) | Err(ConfigError::File { .. } | ConfigError::Credential { .. }) => {}
             Err(error) => panic!("{error}\n{block}"),
         }
     }
@@ -51,6 +56,7 @@ fn every_key_is_documented() {
         "camera.x = 1",
         "web.x = 1",
         "broker.x = 1",
+        "broker.server = [{ x = 1 }]",
         "webrtc.x = 1",
         "webrtc.ice_server = [{ x = 1 }]",
     ] {
@@ -92,7 +98,7 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!((camera.encoder, camera.wish.accept), (Choice::Auto, Accept::Any));
     assert_eq!(config.web.listen, Listen::Everywhere(8480));
     assert_eq!(config.broker.embedded, Embedded::On);
-    assert!(config.broker.external.is_none());
+    assert!(config.broker.external.is_empty());
     assert_eq!(config.webrtc.max_viewers, 8);
 }
 
@@ -226,7 +232,7 @@ fn contradictions_name_the_key_and_the_remedy() {
 #[test]
 fn a_websocket_broker_serves_the_page_too() {
     let config = load("[broker]\nurl = \"wss://b.example/mqtt\"\nembedded = false").expect("good");
-    assert_eq!(config.broker.page.map(|page| page.url).as_deref(), Some("wss://b.example/mqtt"));
+    assert_eq!(config.broker.pages()[0].url, "wss://b.example/mqtt");
 }
 
 #[test]
@@ -320,6 +326,9 @@ fn the_services_configuration_is_good_and_so_is_each_line_that_it_shows() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
+    // systemd's credential is not here; any file will do.
+    let shown =
+        shown.replace("credential:broker-password", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     let config = load(&shown).expect("good with all that it shows");
     // What it says is taken without a line, is.
     let (default, shown) = (&as_it_is.cameras[0], &config.cameras[0]);

@@ -36,6 +36,9 @@ pub enum Request {
     },
     /// All viewers.
     Viewers {},
+    /// What another agent's configuration has to hold of this device's key.
+    #[serde(rename = "device-key")]
+    DeviceKey {},
     /// Ends a viewer's key: `who` is the key or the name.
     Revoke { who: String },
     /// The answer to an offer, or to a link's request, that was carried by hand.
@@ -67,6 +70,7 @@ pub enum Reply {
     Links(Vec<Place>),
     Viewers(Vec<Person>),
     Revoked(Person),
+    DeviceKey(String),
     /// More than one viewer is meant. Nothing was done.
     Several {
         message: String,
@@ -110,9 +114,11 @@ impl Request {
     /// For how long the agent may work at it.
     pub fn patience(&self) -> Duration {
         match self {
-            Self::Pair { .. } | Self::Viewers {} | Self::Revoke { .. } | Self::Controls { .. } => {
-                Duration::from_secs(5)
-            }
+            Self::Pair { .. }
+            | Self::Viewers {}
+            | Self::Revoke { .. }
+            | Self::DeviceKey {}
+            | Self::Controls { .. } => Duration::from_secs(5),
             // A camera may have to be opened, and settles.
             Self::Snapshot { .. } | Self::Answer { .. } => Duration::from_secs(20),
         }
@@ -139,6 +145,7 @@ impl Request {
             Self::Pair { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
+            | Self::DeviceKey {}
             | Self::Controls { .. }
             | Self::Answer { .. }
             | Self::Snapshot { .. } => Ok(request),
@@ -165,6 +172,7 @@ mod tests {
             Request::Pair { role: Role::Control, name, lifetime_s: Some(604_800) },
             Request::Pair { role: Role::View, name: None, lifetime_s: None },
             Request::Viewers {},
+            Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
             Request::Snapshot { camera: Some("cam0".into()), quality: 85 },
             Request::Answer { envelope: r#"{"v":1}"#.into(), wait_s: 900 },

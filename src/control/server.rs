@@ -42,6 +42,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
+    /// What other agents' configurations have to hold of this device's key, or why there is none.
+    pub device_key: Result<String, String>,
 }
 
 /// The socket, being served.
@@ -167,6 +169,10 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)
         }
+        Request::DeviceKey {} => match &reach.device_key {
+            Ok(key) => Reply::DeviceKey(key.clone()),
+            Err(error) => Reply::Error(error.clone()),
+        },
         Request::Revoke { who } => match ask(inviter, |reply| Command::Revoke { who, reply }).await {
             Ok(Ok(person)) => Reply::Revoked(person),
             Ok(Err(error)) => {

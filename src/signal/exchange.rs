@@ -93,6 +93,7 @@ impl Exchange {
             store,
             carriers,
             peers: Some(peers),
+            turn: 0,
             routes: HashMap::new(),
             by_hand: HashMap::new(),
             watching: watching.clone(),
@@ -140,7 +141,10 @@ impl Exchange {
                 () = clock::sleep_until(Some(work.check_at)) => work.check(clock::now()),
                 Some(message) = from_peers.recv() => work.send(message),
                 Ok(()) = watching.changed() => work.note_present(),
-                (index, event) = next_event(&mut work.carriers) => work.on_event(index, event),
+                (index, event) = next_event(&mut work.carriers, work.turn) => {
+                    work.turn = index + 1;
+                    work.on_event(index, event);
+                }
             }
         }
         if let Some(ending) = ending {
@@ -158,6 +162,8 @@ struct Work {
     desk: Desk,
     store: KeyStore,
     carriers: Vec<Carrier>,
+    /// The carrier whose turn it is.
+    turn: usize,
     /// `None` once the agent is stopping: then nobody is let in.
     peers: Option<Peers>,
     /// By which carrier each session's last envelope came: its answers go back that way.
@@ -299,12 +305,13 @@ impl Work {
     }
 }
 
-/// The next event of any carrier; for ever, when none is left. The first comes first: it is the embedded broker,
-/// whose clients are bounded and on the local network.
-async fn next_event(carriers: &mut [Carrier]) -> (usize, CarrierEvent) {
+/// The next event of any carrier; for ever, when none is left. They take turns, from `turn` on: a broker that floods
+/// delays viewers who come by another by no more than one message each.
+async fn next_event(carriers: &mut [Carrier], turn: usize) -> (usize, CarrierEvent) {
     poll_fn(|cx: &mut Context<'_>| {
-        for (index, carrier) in carriers.iter_mut().enumerate() {
-            if let Poll::Ready(Some(event)) = carrier.events.poll_recv(cx) {
+        for offset in 0..carriers.len() {
+            let index = (turn + offset) % carriers.len();
+            if let Poll::Ready(Some(event)) = carriers[index].events.poll_recv(cx) {
                 return Poll::Ready((index, event));
             }
         }

@@ -1,4 +1,5 @@
-//! The state folder: the device's id (`device.json`) and its viewers' keys (`viewers.json`). Blocks on the disk:
+//! The state folder: the device's id (`device.json`), its viewers' keys (`viewers.json`), and the key by which other
+//! agents' brokers know it (`login.json`). Blocks on the disk:
 //! call it from a blocking task, not from the desk's. Not here: how keys come about (`pairing`).
 //!
 //! A file is written beside the old one, synced, and renamed over it, so that a power cut leaves one or the other.
@@ -19,6 +20,7 @@ use thiserror::Error;
 
 use super::{
     envelope::{ViewerKey, from_base64, to_base64},
+    login::{LoginKey, SEED_BYTES},
     message::Role,
     topic::{DeviceId, KeyId},
 };
@@ -32,6 +34,7 @@ const CLOCK_IS_SET: u64 = 1_577_836_800;
 
 const DEVICE_FILE: &str = "device.json";
 const VIEWERS_FILE: &str = "viewers.json";
+const LOGIN_FILE: &str = "login.json";
 
 /// A viewer that was paired.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +116,21 @@ impl KeyStore {
         self.device
     }
 
+    /// The key by which other agents' brokers know the device; made when it is first asked for.
+    ///
+    /// # Errors
+    /// When it cannot be read, or not be saved.
+    pub fn login_key(&self) -> Result<LoginKey, KeyError> {
+        let path = self.folder.join(LOGIN_FILE);
+        if let Some(file) = read_file::<LoginFile>(&path, LOSS_OF_LOGIN)? {
+            return file.check(self.device, &path);
+        }
+        let mut seed = [0; SEED_BYTES];
+        random(&mut seed);
+        write_file(&self.folder, LOGIN_FILE, &LoginFile { v: 1, seed: to_base64(&seed) })?;
+        Ok(LoginKey::from_seed(self.device, &seed))
+    }
+
     /// All viewers, in the order in which they were paired.
     pub fn viewers(&self) -> &[ViewerRecord] {
         &self.viewers
@@ -176,6 +194,7 @@ pub fn random(bytes: &mut [u8]) {
 }
 
 const LOSS_OF_VIEWERS: &str = "and pair every viewer again";
+const LOSS_OF_LOGIN: &str = "and give the hub the new key that pinhole device-key prints";
 const LOSS_OF_DEVICE: &str = "together with viewers.json, and pair every viewer again";
 
 #[derive(Serialize, Deserialize)]
@@ -191,6 +210,23 @@ impl DeviceFile {
         check_version(self.v, path, LOSS_OF_DEVICE)?;
         DeviceId::parse(&self.device)
             .ok_or_else(|| malformed(path(), "\"device\" is not a device's id", LOSS_OF_DEVICE))
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoginFile {
+    v: u32,
+    /// base64url.
+    seed: String,
+}
+
+impl LoginFile {
+    fn check(self, device: DeviceId, path: &Path) -> Result<LoginKey, KeyError> {
+        check_version(self.v, || path.to_owned(), LOSS_OF_LOGIN)?;
+        let seed: Option<[u8; SEED_BYTES]> = from_base64(&self.seed).and_then(|seed| seed.try_into().ok());
+        let seed = seed.ok_or_else(|| malformed(path.to_owned(), "\"seed\" is no key", LOSS_OF_LOGIN))?;
+        Ok(LoginKey::from_seed(device, &seed))
     }
 }
 
@@ -419,6 +455,23 @@ mod tests {
         );
         let names = fs::read_dir(&folder.0).unwrap().count();
         assert_eq!(names, 2, "nothing temporary is left");
+    }
+
+    #[test]
+    fn the_login_key_is_made_once_and_kept_from_others() {
+        let folder = Folder::new("login");
+        let store = KeyStore::open(&folder.0).unwrap();
+        let public = store.login_key().unwrap().public();
+        assert_eq!(store.login_key().unwrap().public(), public);
+        assert_eq!(folder.mode(LOGIN_FILE), 0o600);
+        drop(store);
+        let store = KeyStore::open(&folder.0).unwrap();
+        assert_eq!(store.login_key().unwrap().public(), public);
+        folder.write(LOGIN_FILE, r#"{"v":1,"seed":"AAAA"}"#);
+        let error = store.login_key().unwrap_err().to_string();
+        assert!(error.contains("login.json") && error.contains("pinhole device-key"), "{error}");
+        folder.chmod(LOGIN_FILE, 0o640);
+        assert!(matches!(store.login_key(), Err(KeyError::OpenFile { mode: 0o640, .. })));
     }
 
     #[test]

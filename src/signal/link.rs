@@ -14,6 +14,8 @@ use super::{
 const MAX_FRAGMENT: usize = 2048;
 /// Characters of a broker's address at most.
 const MAX_BROKER: usize = 512;
+/// Brokers in a link at most, the first included.
+pub const MAX_BROKERS: usize = 4;
 
 /// `S`: a pairing's one-time secret, 32 random bytes. Never shown but in its link.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Link {
     /// The broker's WebSocket address for viewers, with user and password in it where it wants them; without, it
     /// is `/mqtt` on the host that serves the page.
     pub broker: Option<String>,
+    /// More brokers by which the device is reached, likewise; a viewer tries them in turn.
+    pub more_brokers: Vec<String>,
 }
 
 /// Why a text is no pairing link.
@@ -70,19 +74,28 @@ struct Raw {
     s: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     b: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    bs: Vec<String>,
 }
 
 impl Link {
-    /// The fragment, without `#`: base64url of a JSON object.
+    /// The fragment, without `#`: base64url of a JSON object. The last brokers stay away if it would be too long.
     pub fn fragment(&self) -> String {
-        let raw = Raw {
+        let mut raw = Raw {
             v: 1,
             d: self.device.to_string(),
             r: self.root.clone(),
             s: to_base64(self.secret.as_bytes()),
             b: self.broker.clone(),
+            bs: self.more_brokers.iter().take(MAX_BROKERS - 1).cloned().collect(),
         };
-        to_base64(&serde_json::to_vec(&raw).expect("strings and a number are always JSON"))
+        loop {
+            let fragment =
+                to_base64(&serde_json::to_vec(&raw).expect("strings and a number are always JSON"));
+            if fragment.len() <= MAX_FRAGMENT || raw.bs.pop().is_none() {
+                return fragment;
+            }
+        }
     }
 
     /// Reads a fragment, with or without `#`. Fields that are not known are ignored.
@@ -102,7 +115,10 @@ impl Link {
         }
         let raw: Raw = from_json_object(&json).map_err(|_| LinkError::Malformed)?;
         check_root(&raw.r)?;
-        if let Some(broker) = raw.b.as_ref().filter(|broker| !is_websocket(broker)) {
+        if raw.bs.len() >= MAX_BROKERS {
+            return Err(LinkError::Malformed);
+        }
+        if let Some(broker) = raw.b.iter().chain(&raw.bs).find(|broker| !is_websocket(broker)) {
             return Err(LinkError::Broker(broker.clone()));
         }
         let secret = from_base64(&raw.s).and_then(|secret| secret.try_into().ok());
@@ -111,6 +127,7 @@ impl Link {
             root: raw.r,
             secret: PairingSecret(secret.ok_or(LinkError::Malformed)?),
             broker: raw.b,
+            more_brokers: raw.bs,
         })
     }
 }
@@ -132,6 +149,7 @@ mod tests {
             root: "pinhole".into(),
             secret: PairingSecret::from_bytes([5; 32]),
             broker: None,
+            more_brokers: Vec::new(),
         }
     }
 
@@ -142,7 +160,8 @@ mod tests {
     #[test]
     fn reads_what_it_wrote() {
         let elsewhere = Link { broker: Some("wss://u:p@broker.example:8084/mqtt".into()), ..link() };
-        for link in [link(), elsewhere] {
+        let several = Link { more_brokers: vec!["wss://b.example/mqtt".into(), "ws://c".into()], ..link() };
+        for link in [link(), elsewhere, several] {
             assert_eq!(Link::parse(&link.fragment()), Ok(link.clone()));
             assert_eq!(Link::parse(&format!("#{}", link.fragment())), Ok(link));
         }
@@ -161,7 +180,24 @@ mod tests {
             let json = json.replace(r#""r":"#, &format!(r#""b":"{broker}","r":"#));
             assert_eq!(Link::parse(&fragment(&json)), Err(LinkError::Broker(broker.into())));
         }
+        let more = json.replace(r#""r":"#, r#""bs":["wss://a","http://b"],"r":"#);
+        assert_eq!(Link::parse(&fragment(&more)), Err(LinkError::Broker("http://b".into())));
+        let many = json.replace(r#""r":"#, r#""bs":["ws://a","ws://a","ws://a","ws://a"],"r":"#);
+        assert_eq!(Link::parse(&fragment(&many)), Err(LinkError::Malformed));
         assert!(Link::parse(&fragment(&json.replace(r#""r":"#, r#""later":[],"r":"#))).is_ok());
+    }
+
+    #[test]
+    fn a_link_that_would_be_too_long_names_fewer_brokers() {
+        let long = |name: &str| format!("wss://{}/{name}", "a".repeat(480));
+        let link = Link {
+            broker: Some(long("1")),
+            more_brokers: vec![long("2"), long("3"), "ws://d".into()],
+            ..link()
+        };
+        let read = Link::parse(&link.fragment()).unwrap();
+        assert_eq!(read.broker, link.broker);
+        assert_eq!(read.more_brokers, [long("2")]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod hand;
 pub mod keys;
 pub mod limit;
 pub mod link;
+pub mod login;
 pub mod message;
 pub mod mqtt;
 pub mod pairing;
@@ -22,7 +23,8 @@ mod vectors;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use topic::{DeviceId, SessionId};
+pub use topic::Address;
+use topic::SessionId;
 
 /// What a carrier tells the desk's task. The channel is bounded; when it is full, a carrier drops the
 /// envelope and counts it, and waits with everything else.
@@ -56,47 +58,5 @@ pub struct Carrier {
     pub task: tokio::task::JoinHandle<()>,
 }
 
-/// Where a carrier's messages go: the root (`pinhole`) and the device's id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    pub root: String,
-    pub device: DeviceId,
-}
-
-impl Address {
-    /// `<root>/<d>/in`: viewer → device.
-    pub fn topic_in(&self) -> String {
-        format!("{}/{}/in", self.root, self.device)
-    }
-
-    /// `<root>/<d>/status`: device → all, retained.
-    pub fn topic_status(&self) -> String {
-        format!("{}/{}/status", self.root, self.device)
-    }
-
-    /// `<root>/<d>/out/<s>`: device → one viewer's session.
-    pub fn topic_out(&self, session: &SessionId) -> String {
-        format!("{}/{}/out/{session}", self.root, self.device)
-    }
-}
-
 /// What `status` says of a device that is gone: the last will, and what a carrier publishes when it is stopped.
 pub const OFFLINE_STATUS: &[u8] = br#"{"v":1,"online":false}"#;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn topics_are_made_of_root_device_and_session() {
-        let device = DeviceId::parse("abcdefghijkl2345").expect("sixteen characters of the alphabet");
-        let address = Address { root: "home/pinhole".to_owned(), device };
-        assert_eq!(address.topic_in(), "home/pinhole/abcdefghijkl2345/in");
-        assert_eq!(address.topic_status(), "home/pinhole/abcdefghijkl2345/status");
-        let session = SessionId::from_bytes([0xa5; 16]);
-        assert_eq!(
-            address.topic_out(&session),
-            "home/pinhole/abcdefghijkl2345/out/a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"
-        );
-    }
-}

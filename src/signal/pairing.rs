@@ -384,7 +384,13 @@ mod tests {
     }
 
     fn viewer(secret: &PairingSecret, name: &str) -> ViewerPairing {
-        let link = Link { device: device(), root: "pinhole".into(), secret: secret.clone(), broker: None };
+        let link = Link {
+            device: device(),
+            root: "pinhole".into(),
+            secret: secret.clone(),
+            broker: None,
+            more_brokers: Vec::new(),
+        };
         ViewerPairing::new(link, DeviceNonce::from_bytes([3; 16]), name).unwrap()
     }
 

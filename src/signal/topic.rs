@@ -122,7 +122,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
 }
 
 /// What a topic of one device carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Topic {
     /// Device → all, retained.
     Status,
@@ -152,46 +152,68 @@ const MAX_ROOT: usize = 64;
 /// Levels of a root, which leaves a topic well below what brokers refuse (AWS IoT: seven slashes).
 const MAX_ROOT_LEVELS: usize = 4;
 
-/// The topics of one device: `<root>/<d>/status`, `<root>/<d>/in`, `<root>/<d>/out/<s>`.
+/// Where a device's messages go: the root (`pinhole`) and the device's id. Its topics are `<root>/<d>/status`,
+/// `<root>/<d>/in` and `<root>/<d>/out/<s>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topics {
-    /// `<root>/<d>`.
-    base: String,
+pub struct Address {
+    pub root: String,
+    pub device: DeviceId,
 }
 
-impl Topics {
-    /// The topics of `device` below `root`.
+impl Address {
+    /// The address of `device` below `root`.
     ///
     /// # Errors
     /// When `root` would not be a plain prefix of a topic.
     pub fn new(root: &str, device: DeviceId) -> Result<Self, RootError> {
         check_root(root)?;
-        Ok(Self { base: format!("{root}/{device}") })
+        Ok(Self { root: root.to_owned(), device })
     }
 
-    /// Where the device says whether it is there, and its nonce.
-    pub fn status(&self) -> String {
-        format!("{}/status", self.base)
+    /// `<root>/<d>/in`: viewer → device.
+    pub fn topic_in(&self) -> String {
+        self.name(Topic::In)
     }
 
-    /// Where viewers write to the device.
-    pub fn inbox(&self) -> String {
-        format!("{}/in", self.base)
+    /// `<root>/<d>/status`: device → all, retained.
+    pub fn topic_status(&self) -> String {
+        self.name(Topic::Status)
     }
 
-    /// Where the device answers in `session`.
-    pub fn out(&self, session: SessionId) -> String {
-        format!("{}/out/{session}", self.base)
+    /// `<root>/<d>/out/<s>`: device → one viewer's session.
+    pub fn topic_out(&self, session: &SessionId) -> String {
+        self.name(Topic::Out(*session))
     }
 
-    /// Reads a topic name; a filter, or another device's topic, is none.
+    /// The topic's name.
+    pub fn name(&self, topic: Topic) -> String {
+        name(&self.root, self.device, topic)
+    }
+
+    /// Reads a topic's name; a filter, or another device's topic, is none.
     pub fn parse(&self, topic: &str) -> Option<Topic> {
-        match topic.strip_prefix(&self.base)?.strip_prefix('/')? {
-            "status" => Some(Topic::Status),
-            "in" => Some(Topic::In),
-            rest => SessionId::parse(rest.strip_prefix("out/")?).map(Topic::Out),
-        }
+        parse(&self.root, topic).filter(|(device, _)| *device == self.device).map(|(_, topic)| topic)
     }
+}
+
+/// The name of a device's topic.
+pub fn name(root: &str, device: DeviceId, topic: Topic) -> String {
+    match topic {
+        Topic::Status => format!("{root}/{device}/status"),
+        Topic::In => format!("{root}/{device}/in"),
+        Topic::Out(session) => format!("{root}/{device}/out/{session}"),
+    }
+}
+
+/// Reads the name of any device's topic below `root`; a filter is none.
+pub fn parse(root: &str, topic: &str) -> Option<(DeviceId, Topic)> {
+    let (device, rest) = topic.strip_prefix(root)?.strip_prefix('/')?.split_once('/')?;
+    let topic = match rest {
+        "status" => Topic::Status,
+        "in" => Topic::In,
+        rest => Topic::Out(SessionId::parse(rest.strip_prefix("out/")?)?),
+    };
+    Some((DeviceId::parse(device)?, topic))
 }
 
 /// Checks what may stand before a device's id.
@@ -250,17 +272,23 @@ mod tests {
 
     #[test]
     fn topics_read_back() {
-        let topics = Topics::new("home/cameras", device()).unwrap();
-        let session = SessionId::from_bytes([7; 16]);
-        assert_eq!(topics.status(), "home/cameras/q3v7m2k5x4n6p7r2/status");
-        assert_eq!(topics.parse(&topics.status()), Some(Topic::Status));
-        assert_eq!(topics.parse(&topics.inbox()), Some(Topic::In));
-        assert_eq!(topics.parse(&topics.out(session)), Some(Topic::Out(session)));
+        let address = Address::new("home/cameras", device()).unwrap();
+        let session = SessionId::from_bytes([0xa5; 16]);
+        assert_eq!(address.topic_in(), "home/cameras/q3v7m2k5x4n6p7r2/in");
+        assert_eq!(address.topic_status(), "home/cameras/q3v7m2k5x4n6p7r2/status");
+        assert_eq!(
+            address.topic_out(&session),
+            "home/cameras/q3v7m2k5x4n6p7r2/out/a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"
+        );
+        for topic in [Topic::Status, Topic::In, Topic::Out(session)] {
+            assert_eq!(address.parse(&address.name(topic)), Some(topic));
+            assert_eq!(parse("home/cameras", &address.name(topic)), Some((device(), topic)));
+        }
     }
 
     #[test]
     fn other_topics_are_none() {
-        let topics = Topics::new("pinhole", device()).unwrap();
+        let address = Address::new("pinhole", device()).unwrap();
         for topic in [
             "pinhole/q3v7m2k5x4n6p7r2",
             "pinhole/q3v7m2k5x4n6p7r2/",
@@ -269,9 +297,14 @@ mod tests {
             "pinhole/aaaaaaaaaaaaaaaa/in",
             "pinhole/q3v7m2k5x4n6p7r2/out/+",
             "pinhole/q3v7m2k5x4n6p7r2/out/#",
+            "pinhole/+/status",
+            "#",
             "/pinhole/q3v7m2k5x4n6p7r2/in",
+            "pinholeq3v7m2k5x4n6p7r2/in",
+            "q3v7m2k5x4n6p7r2/in",
+            "",
         ] {
-            assert_eq!(topics.parse(topic), None, "{topic}");
+            assert_eq!(address.parse(topic), None, "{topic}");
         }
     }
 

@@ -17,9 +17,10 @@ use super::{
     },
     hand::{self, NoEnvelope},
     link::{Link, PairingSecret},
+    login::{LoginKey, METHOD},
     message::{ToDevice, ToViewer},
     pairing::{agree, pairing_id, request_key},
-    topic::{DeviceId, DeviceNonce, KeyId, SessionId, Topics},
+    topic::{Address, DeviceId, DeviceNonce, KeyId, SessionId},
     viewer::{HandSession, Status, ViewerSession},
 };
 use crate::clock;
@@ -199,15 +200,21 @@ fn links() -> Value {
         root: "pinhole".into(),
         secret: PairingSecret::from_bytes(counted(0x80)),
         broker: None,
+        more_brokers: Vec::new(),
     };
     let elsewhere = Link {
         root: "home/cameras".into(),
         broker: Some("wss://viewer:secret@broker.example:8084/mqtt".into()),
         ..here.clone()
     };
-    let written = [here, elsewhere].map(|link| {
+    let several = Link {
+        more_brokers: vec!["wss://second.example/mqtt".into(), "ws://third.example:9001/".into()],
+        ..elsewhere.clone()
+    };
+    let both = Link { more_brokers: several.more_brokers.clone(), ..here.clone() };
+    let written = [here, elsewhere, several, both].map(|link| {
         let (device, root, secret) = (link.device.to_string(), &link.root, hex(link.secret.as_bytes()));
-        json!({ "fragment": link.fragment(), "d": device, "r": root, "s": secret, "b": link.broker })
+        json!({ "fragment": link.fragment(), "d": device, "r": root, "s": secret, "b": link.broker, "bs": link.more_brokers })
     });
     Value::from(written.to_vec())
 }
@@ -234,14 +241,17 @@ fn bad_links() -> Value {
         bad("a device in capitals", "malformed", &swap("q3v7", "Q3V7")),
         bad("a short secret", "malformed", &swap(&s, &s[..20])),
         bad("a broker by http", "malformed", &swap(r#""r":"#, r#""b":"http://a/","r":"#)),
+        bad("another broker by http", "malformed", &swap(r#""r":"#, r#""bs":["ws://a/","http://a/"],"r":"#)),
+        bad("five brokers", "malformed", &swap(r#""r":"#, r#""bs":["ws://a","ws://b","ws://c","ws://d"],"r":"#)),
+        bad("brokers that are no list", "malformed", &swap(r#""r":"#, r#""bs":"ws://a","r":"#)),
     ])
 }
 
-fn statuses(topics: &Topics) -> Value {
+fn statuses(address: &Address) -> Value {
     let nonce = ids().nonce.to_string();
     let status = |payload: String, online: bool| json!({ "payload": payload, "online": online, "nd": online.then(|| nonce.clone()) });
     json!({
-        "topic": topics.status(),
+        "topic": address.topic_status(),
         "right": [
             status(format!(r#"{{"v":1,"online":true,"nd":"{nonce}"}}"#), true),
             status(text(super::OFFLINE_STATUS), false),
@@ -296,10 +306,19 @@ fn by_hand() -> Value {
     })
 }
 
+fn login() -> Value {
+    let (seed, challenge) = (std::array::from_fn(|at| at as u8), std::array::from_fn(|at| 0xff - at as u8));
+    let key = LoginKey::from_seed(ids().device, &seed);
+    json!({
+        "seed": hex(&seed), "method": METHOD, "data": key.device().as_str(), "challenge": hex(&challenge),
+        "signature": hex(&key.sign(&challenge)), "accepted": key.public().to_string(),
+    })
+}
+
 fn vectors() -> Value {
     let SessionIds { device, key, session, nonce } = ids();
     let keys = session_keys(&ids(), &viewer_key());
-    let topics = Topics::new("pinhole", device).unwrap();
+    let address = Address::new("pinhole", device).unwrap();
     let (there, back) = (envelopes(End::Viewer, to_device()), envelopes(End::Device, to_viewer()));
     let first = |envelopes: &Value| envelopes[0]["envelope"].as_str().unwrap().to_owned();
     let refused = |good: &Value, reflected: &Value| -> Value {
@@ -316,7 +335,7 @@ fn vectors() -> Value {
             "info": format!("pinhole/1 session|{device}|{key}"),
             "to_device_key": hex(&keys[..32]), "to_viewer_key": hex(&keys[32..]),
         },
-        "topics": { "root": "pinhole", "status": topics.status(), "in": topics.inbox(), "out": topics.out(session) },
+        "topics": { "root": "pinhole", "status": address.topic_status(), "in": address.topic_in(), "out": address.topic_out(&session) },
         "to_device": there,
         "to_viewer": back,
         "to_viewer_last": last(),
@@ -325,7 +344,8 @@ fn vectors() -> Value {
         "pairing": pairing(),
         "links": links(),
         "bad_links": bad_links(),
-        "status": statuses(&topics),
+        "status": statuses(&address),
+        "login": login(),
         "by_hand": by_hand(),
     })
 }
@@ -409,6 +429,7 @@ fn links_and_statuses_read_as_committed() {
         let read = Link::parse(link["fragment"].as_str().unwrap()).unwrap();
         assert_eq!(hex(read.secret.as_bytes()), link["s"].as_str().unwrap());
         assert_eq!(read.broker.as_deref(), link["b"].as_str());
+        assert_eq!(json!(read.more_brokers), link["bs"]);
     }
     for fragment in strings(&committed["bad_links"], "fragment") {
         assert!(Link::parse(fragment).is_err(), "{fragment}");

@@ -8,7 +8,7 @@ mod routes;
 mod server;
 mod socket;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -39,49 +39,6 @@ impl Default for WebSettings {
             header_time: Duration::from_secs(5),
         }
     }
-}
-
-/// Why the server cannot listen.
-#[derive(Debug, thiserror::Error)]
-pub enum WebError {
-    #[error(
-        "cannot listen on {address}: another program uses this port; stop it, or choose another with --listen ADDR:PORT"
-    )]
-    InUse { address: SocketAddr },
-    #[error(
-        "cannot listen on {address}: this user may not use ports below 1024; choose one above with --listen ADDR:PORT"
-    )]
-    Permission { address: SocketAddr },
-    #[error(
-        "cannot listen on {address}: this machine does not have that address; use 0.0.0.0 for all, or one of its own, with --listen ADDR:PORT"
-    )]
-    NotHere { address: SocketAddr },
-    #[error("cannot listen on {address}: {source}; choose another address with --listen ADDR:PORT")]
-    Other { address: SocketAddr, source: io::Error },
-}
-
-impl WebError {
-    /// The machine has no such address, or no addresses of its kind at all, as where IPv6 is turned off.
-    pub fn is_address_missing(&self) -> bool {
-        match self {
-            Self::NotHere { .. } => true,
-            Self::Other { source, .. } => source.raw_os_error() == Some(libc::EAFNOSUPPORT),
-            Self::InUse { .. } | Self::Permission { .. } => false,
-        }
-    }
-}
-
-/// Opens the port. Port 0 lets the system choose; the listener knows which.
-///
-/// # Errors
-/// One sentence with the address, the reason and the remedy.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, WebError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => WebError::InUse { address },
-        io::ErrorKind::PermissionDenied => WebError::Permission { address },
-        io::ErrorKind::AddrNotAvailable => WebError::NotHere { address },
-        _ => WebError::Other { address, source },
-    })
 }
 
 /// Serves until `cancel`, without `/mqtt` where there is no embedded broker; then shuts the broker down (everyone gets

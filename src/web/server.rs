@@ -1,11 +1,11 @@
-//! Connections: accepting them, bounding them in number and time, and ending them. One task accepts; each connection
+//! Connections: bounding them in number and time, and ending them. One task accepts; each connection
 //! has its own. Not here: requests (`routes`).
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{Extension, Router};
@@ -25,7 +25,7 @@ use super::{
     routes::{Context, Peer, router},
 };
 use crate::{
-    clock,
+    listen,
     signal::broker::{
         Broker,
         limits::{Crowd, Member},
@@ -35,10 +35,6 @@ use crate::{
 
 /// The largest head of a request, bytes.
 const HEAD_MAX: usize = 16 * 1024;
-/// After a failed accept, mostly for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Failed accepts are logged once per so long.
-const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// How long connections may take to end.
 const FAREWELL: Duration = Duration::from_millis(900);
 
@@ -56,32 +52,12 @@ pub(super) async fn run(
         kill: CancellationToken::new(),
     };
     let app = router(context.clone());
-    let (mut refused, mut warned) = (0_u64, None::<Instant>);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = cancel.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let place = places.take(peer);
-                let connection =
-                    connection(stream, peer, app.clone(), settings.header_time, place, cancel.clone());
-                tasks::spawn("http connection", context.tracker.track_future(connection));
-            }
-            Err(error) => {
-                refused += 1;
-                let now = clock::now();
-                if warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_INTERVAL) {
-                    warned = Some(now);
-                    tracing::warn!(%error, refused, "connections cannot be accepted (count since the start)");
-                }
-                clock::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
+    listen::accept(listener, &cancel, |stream, peer| {
+        let place = places.take(peer);
+        let connection = connection(stream, peer, app.clone(), settings.header_time, place, cancel.clone());
+        tasks::spawn("http connection", context.tracker.track_future(connection));
+    })
+    .await;
     if let Some(broker) = broker {
         broker.shut_down();
     }
@@ -101,7 +77,6 @@ async fn connection(
     place: Place,
     cancel: CancellationToken,
 ) {
-    let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(app.layer(Extension(Peer(peer))));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -147,7 +147,7 @@ async fn busy_agent_makes_viewers_hear_quota_exceeded() {
     }
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), 256);
     assert!(codes[256..].iter().all(|code| *code == 0x97));
-    assert_eq!(test.broker.counters().agent_missed, 144);
+    assert_eq!(test.broker.counters().device_missed, 144);
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ fn peer() -> SocketAddr {
 #[tokio::test(start_paused = true)]
 async fn silent_connection_ends_with_its_handshake_time() {
     let limits = Limits::default();
-    let broker = Broker::new(address(), limits);
+    let broker = Broker::new(address(), limits, &[]);
     let (_silent, io) = duplex(64);
     let mut served = std::pin::pin!(broker.serve(io, peer()));
     assert!(timeout(limits.handshake_time / 2, &mut served).await.is_err(), "it has its time");
@@ -193,7 +193,7 @@ async fn silent_connection_ends_with_its_handshake_time() {
 
 #[tokio::test(start_paused = true)]
 async fn client_silent_beyond_its_keep_alive_is_cut() {
-    let broker = Broker::new(address(), Limits::default());
+    let broker = Broker::new(address(), Limits::default(), &[]);
     let (near, far) = duplex(4096);
     let serving = broker.clone();
     let served = tasks::spawn("serve", async move { serving.serve(far, peer()).await });
@@ -204,4 +204,17 @@ async fn client_silent_beyond_its_keep_alive_is_cut() {
     assert_eq!(client.end().await, Some(0x8d));
     served.await.unwrap();
     assert_eq!(broker.connected(), 0);
+}
+
+#[tokio::test]
+async fn tcp_listener_ends_with_a_goodbye_and_takes_nobody_any_more() {
+    let test = TestBroker::start(Limits::default()).await;
+    let mut viewer = test.connect("viewer", 5).await;
+    let mut silent = tokio::net::TcpStream::connect(test.at).await.unwrap();
+    test.cancel.cancel();
+    assert_eq!(viewer.end().await, Some(0x8b), "the server shuts down");
+    timeout(crate::broker_support::PATIENCE, test.task).await.expect("it ends").unwrap();
+    assert!(tokio::net::TcpStream::connect(test.at).await.is_err());
+    let rest = tokio::io::AsyncReadExt::read(&mut silent, &mut [0; 16]).await;
+    assert!(matches!(rest, Ok(0) | Err(_)), "{rest:?}");
 }

@@ -116,7 +116,7 @@ async fn three_hundred_silent_connections_refuse_nobody() {
 
 #[tokio::test]
 async fn silent_connections_of_one_address_leave_room_for_others() {
-    let broker = Broker::new(address(), Limits::default());
+    let broker = Broker::new(address(), Limits::default(), &[]);
     let mut attackers = Vec::new();
     let mut ends = Vec::new();
     let mut serve = |peer: &str| {
@@ -221,7 +221,7 @@ async fn agent_that_does_not_read_stops_nobody() {
     }
     flood.write(&[0xc0, 0]).await;
     assert_eq!(flood.read().await, Some((0xd0, vec![])));
-    assert_eq!(test.broker.counters().agent_missed, 5000 - 256);
+    assert_eq!(test.broker.counters().device_missed, 5000 - 256);
     for _ in 0..256 {
         next_event(&mut test.carrier).await;
     }
@@ -269,7 +269,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
 /// Every case ends by itself and leaves nobody behind, and the agent gets only what went to its topic.
 #[tokio::test]
 async fn random_packets() {
-    let broker = Broker::new(address(), Limits::default());
+    let broker = Broker::new(address(), Limits::default(), &[]);
     let mut carrier = broker.carrier();
     let peer = "127.0.0.1:1".parse().unwrap();
     let mut random = Random(0x5eed);

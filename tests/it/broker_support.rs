@@ -1,21 +1,21 @@
-//! An embedded broker on a port, and a client that writes MQTT by hand, so that it can also write it wrongly.
+//! An embedded broker on its TCP listener, and a client that writes MQTT by hand, so that it can also write it wrongly.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use pinhole::{
-    signal::{
-        Address, Carrier, CarrierEvent,
-        broker::{Broker, Limits},
-        topic::{DeviceId, SessionId},
-    },
-    tasks,
+use pinhole::signal::{
+    Address, Carrier, CarrierEvent,
+    broker::{Broker, Limits, listener},
+    login::AcceptedDevice,
+    topic::{DeviceId, SessionId},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Nothing here takes long; who waits for so long waits in vain.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,23 +52,25 @@ pub struct TestBroker {
     pub broker: Arc<Broker>,
     pub carrier: Carrier,
     pub at: SocketAddr,
+    pub cancel: CancellationToken,
+    pub task: JoinHandle<()>,
 }
 
 impl TestBroker {
     pub async fn start(limits: Limits) -> Self {
-        let broker = Broker::new(address(), limits);
+        Self::accepting(limits, &[]).await
+    }
+
+    /// One that serves other devices, too.
+    pub async fn accepting(limits: Limits, devices: &[AcceptedDevice]) -> Self {
+        let broker = Broker::new(address(), limits, devices);
         let mut carrier = broker.carrier();
         assert_eq!(next_event(&mut carrier).await, CarrierEvent::Up);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let serving = Arc::clone(&broker);
-        tasks::spawn("test broker", async move {
-            while let Ok((stream, peer)) = listener.accept().await {
-                let broker = Arc::clone(&serving);
-                tasks::spawn("test broker session", async move { broker.serve(stream, peer).await });
-            }
-        });
-        Self { broker, carrier, at }
+        let cancel = CancellationToken::new();
+        let task = listener::serve(listener, Arc::clone(&broker), cancel.clone());
+        Self { broker, carrier, at, cancel, task }
     }
 
     pub async fn connect(&self, id: &str, level: u8) -> RawClient<TcpStream> {
@@ -111,6 +113,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
     pub async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
         self.stream.flush().await.unwrap();
+    }
+
+    /// Writes what the broker may refuse to take.
+    pub async fn stream_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// The code of the next PUBACK; `None` when the connection ends before it.
+    pub async fn acknowledged(&mut self) -> Option<u8> {
+        loop {
+            let (kind, body) = self.read().await?;
+            if kind == 0x40 {
+                return Some(body.get(2).copied().unwrap_or(0));
+            }
+        }
     }
 
     /// The next packet's first byte and body; `None` at the end.

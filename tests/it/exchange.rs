@@ -119,7 +119,12 @@ impl Bench {
 
     fn pairing(&self, secret: &PairingSecret, name: &str) -> ViewerPairing {
         let (device, root, secret) = (self.device, "pinhole".to_owned(), secret.clone());
-        ViewerPairing::new(Link { device, root, secret, broker: None }, self.nonce, name).unwrap()
+        ViewerPairing::new(
+            Link { device, root, secret, broker: None, more_brokers: Vec::new() },
+            self.nonce,
+            name,
+        )
+        .unwrap()
     }
 
     /// A viewer, paired by the first carrier.

@@ -2,6 +2,7 @@
 
 mod broker;
 mod broker_attacks;
+mod broker_devices;
 mod broker_support;
 mod by_hand;
 mod camera;

@@ -196,9 +196,7 @@ fn with_password(port: u16, password: &str) -> MqttSettings {
 async fn right_password_carries_and_a_wrong_one_is_told() {
     let (port, folder) = (free_port(), Folder::new());
     let _broker = guarded(port, &folder, "user cam\ntopic readwrite #\n").await;
-    let file = folder.write("password", "right\n");
-    let read = MqttSettings { password: Some(Secret::read(&file).unwrap()), ..with_password(port, "") };
-    let mut carrier = start(read);
+    let mut carrier = start(with_password(port, "right"));
     assert_carries(&mut carrier, port, &["-u", "cam", "-P", "right"]).await;
     stop(carrier).await;
     let mut carrier = start(with_password(port, "wrong"));

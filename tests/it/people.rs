@@ -19,7 +19,7 @@ use pinhole::{
         keys::ViewerRecord,
         link::Link,
         message::{ByeReason, Offer, Role, ToDevice, ToViewer},
-        topic::{DeviceNonce, Topics},
+        topic::{Address, DeviceNonce},
         viewer::{ViewerSession, new_session},
     },
 };
@@ -142,8 +142,8 @@ struct Paired {
 impl Paired {
     async fn by(url: &str, name: &str) -> Self {
         let (link, broker) = address(url).expect("a link");
-        let topics = Topics::new(&link.root, link.device).expect("a root");
-        let mut mail = Mail::connect(&broker, topics).await.expect("the broker");
+        let address = Address::new(&link.root, link.device).expect("a root");
+        let mut mail = Mail::connect(&broker, address).await.expect("the broker");
         let nonce = mail.nonce().await.expect("a status");
         let record = mail.pair(link.clone(), nonce, name).await.expect("a key");
         Self { mail, link, nonce, record }

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pinhole::{
+    config::Listen,
+    listen,
     signal::{
         Carrier, CarrierEvent, OFFLINE_STATUS, Outgoing,
         broker::{Broker, Limits},
@@ -37,10 +39,10 @@ struct Site {
 
 impl Site {
     async fn start(settings: WebSettings) -> Self {
-        let broker = Broker::new(address(), Limits::default());
+        let broker = Broker::new(address(), Limits::default(), &[]);
         let mut carrier = broker.carrier();
         assert_eq!(next_event(&mut carrier).await, CarrierEvent::Up);
-        let listener = web::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = listen::bind(Listen::At("127.0.0.1:0".parse().unwrap()), "--listen").await.unwrap();
         let at = listener.local_addr().unwrap();
         let cancel = CancellationToken::new();
         let task = web::serve(listener, settings, Some(broker), cancel.clone());
@@ -306,8 +308,11 @@ async fn stopping_tells_viewers_and_closes_the_port() {
 #[tokio::test]
 async fn port_in_use_and_foreign_address_are_told() {
     let site = Site::open().await;
-    let message = web::bind(site.at).await.unwrap_err().to_string();
+    let message = listen::bind(Listen::At(site.at), "--listen ADDR:PORT").await.unwrap_err().to_string();
     assert!(message.contains("another program uses this port") && message.contains("--listen"), "{message}");
-    let message = web::bind("192.0.2.1:0".parse().unwrap()).await.unwrap_err().to_string();
+    let message = listen::bind(Listen::At("192.0.2.1:0".parse().unwrap()), "broker.listen")
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("does not have that address"), "{message}");
 }

@@ -20,7 +20,7 @@ use pinhole::{
     clock,
     signal::{
         message::{Offer, ToDevice, ToViewer},
-        topic::Topics,
+        topic::Address,
         viewer::{ViewerSession, new_session},
     },
 };
@@ -50,7 +50,7 @@ async fn run(arguments: &[String]) -> Result<serde_json::Value> {
         _ => bail!("usage: viewer LINK [SECONDS]"),
     };
     let (link, broker) = address(url)?;
-    let mut mail = Mail::connect(&broker, Topics::new(&link.root, link.device)?).await?;
+    let mut mail = Mail::connect(&broker, Address::new(&link.root, link.device)?).await?;
     let nonce = mail.nonce().await?;
 
     let viewer = mail.pair(link.clone(), nonce, "test viewer").await?;

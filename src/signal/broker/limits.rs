@@ -1,19 +1,18 @@
-//! What bounds the broker: the numbers, the packet rate of a client, and the crowd of connections that have not
-//! yet said who they are. Pure. Not here: who acts on it (`session`, `state`, and the web server for its own
+//! What bounds the broker: the numbers, and the crowd of connections that have not yet said who they are. Pure. Not here: who acts on it (`session`, `state`, and the web server for its own
 //! connections).
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// The broker's bounds. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Clients connected at once.
+    /// Viewers connected at once. Other devices of the house have places of their own, one each.
     pub clients: usize,
-    /// Clients from one address (an IPv6 /64 counts as one). Loopback is exempt: a reverse proxy comes from there.
+    /// Viewers from one address (an IPv6 /64 counts as one). Loopback is exempt: a reverse proxy comes from there.
     pub clients_per_address: usize,
     /// Connections that have not sent their CONNECT yet.
     pub handshakes: usize,
@@ -28,8 +27,17 @@ pub struct Limits {
     pub queue: usize,
     /// QoS 1 messages sent to a client and not acknowledged (MQTT 5, 4.9).
     pub window: u16,
-    /// Packets that a client may send per second; one second's worth at once.
+    /// Bytes waiting for one client, with the same consequence.
+    pub queue_bytes: usize,
+    /// Packets that a viewer may send per second; one second's worth at once. Acknowledgements that are awaited do not
+    /// count.
     pub packets_per_second: u32,
+    /// The same for another device of the house, which may have many viewers.
+    pub packets_per_second_of_device: u32,
+    /// Bytes of a retained message. There is one of each device: its status.
+    pub status: usize,
+    /// Statuses that a device may publish per second; twice as many at once.
+    pub statuses_per_second: u32,
     /// The longest keep-alive; a client that asks for more, or for none, gets this (MQTT 5, 3.2.2.3.14).
     pub keep_alive: Duration,
     /// How long one packet may take to be written.
@@ -47,8 +55,12 @@ impl Default for Limits {
             packet: 64 * 1024,
             subscriptions_per_client: 16,
             queue: 128,
+            queue_bytes: 1024 * 1024,
             window: 32,
             packets_per_second: 200,
+            packets_per_second_of_device: 500,
+            status: 1024,
+            statuses_per_second: 5,
             keep_alive: Duration::from_secs(120),
             send_time: Duration::from_secs(5),
         }
@@ -72,33 +84,6 @@ impl Neighbour {
     /// Whether it is this machine.
     pub fn is_loopback(self) -> bool {
         self.0.is_loopback()
-    }
-}
-
-/// A token bucket: `per_second` packets, at most one second's worth at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Rate {
-    per_second: f64,
-    left: f64,
-    at: Instant,
-}
-
-impl Rate {
-    /// A full bucket.
-    pub fn new(per_second: u32, now: Instant) -> Self {
-        Self { per_second: f64::from(per_second), left: f64::from(per_second), at: now }
-    }
-
-    /// Takes one token if there is one.
-    pub fn allow(&mut self, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
-        self.left = (self.left + gained).min(self.per_second);
-        self.at = now;
-        let allowed = self.left >= 1.0;
-        if allowed {
-            self.left -= 1.0;
-        }
-        allowed
     }
 }
 
@@ -182,15 +167,6 @@ mod tests {
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
-    }
-
-    #[test]
-    fn rate_gives_a_second_s_worth_at_once_and_then_as_time_passes() {
-        let start = crate::clock::now();
-        let mut rate = Rate::new(10, start);
-        assert_eq!((0..100).filter(|_| rate.allow(start)).count(), 10);
-        assert_eq!((0..100).filter(|_| rate.allow(start + Duration::from_millis(500))).count(), 5);
-        assert_eq!((0..100).filter(|_| rate.allow(start + Duration::from_secs(60))).count(), 10);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The embedded MQTT broker: 3.1.1 and 5, and only what signaling needs. It serves any byte stream (the web server
-//! hands it WebSockets), and has one in-process link for the agent, which alone publishes `status` and `out`.
-//! `topic`, `limits`, `packet` and `state` are pure; `session` runs on the task of each connection, `link` on one of
-//! its own. Not here: what is in a message; it is sealed, and the broker is not trusted with it.
+//! hands it WebSockets, `listener` TCP connections), and has one in-process link for the agent, which alone publishes
+//! `status` and `out`. Other agents of the house may be let in by their keys; each then speaks for its own device.
+//! `topic`, `limits`, `packet` and `state` are pure; `session` runs on the task of each connection, `link` and
+//! `listener` on one of their own. Not here: what is in a message; it is sealed, and the broker is not trusted with it.
 
 pub mod limits;
 mod link;
+pub mod listener;
 mod packet;
 mod session;
 mod state;
@@ -30,13 +32,14 @@ use self::{
     limits::{Crowd, Member},
     packet::{Connect, ConnectAckReason, PublishAckReason},
     state::{Admitted, ClientKey, State},
-    topic::Rules,
+    topic::{Party, Rules},
 };
-use super::{Address, Carrier, CarrierEvent};
+use super::{Address, Carrier, CarrierEvent, login::AcceptedDevice, topic::DeviceId};
 
-/// The broker of one device. Its sessions end with the tasks that run [`Broker::serve`].
+/// The broker of one device, and of those that it accepts beside it. Its sessions end with the tasks that run [`Broker::serve`].
 pub struct Broker {
     limits: Limits,
+    accepted: BTreeMap<DeviceId, AcceptedDevice>,
     /// Sessions of several tasks share the state; it is held for one packet or message, never while waiting.
     shared: Mutex<Shared>,
 }
@@ -64,12 +67,15 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// A broker with nobody connected, for the device at `address`.
-    pub fn new(address: Address, limits: Limits) -> Arc<Self> {
+    /// A broker with nobody connected, for the device at `address` and for those that it accepts.
+    pub fn new(address: Address, limits: Limits, accepted: &[AcceptedDevice]) -> Arc<Self> {
+        let accepted: BTreeMap<_, _> = accepted.iter().map(|device| (device.device, *device)).collect();
+        let rules = Rules::new(&address, accepted.keys().copied());
         Arc::new(Self {
             limits,
+            accepted,
             shared: Mutex::new(Shared {
-                state: State::new(Rules::new(&address), limits),
+                state: State::new(rules, limits),
                 wakers: HashMap::new(),
                 crowd: Crowd::new(limits.handshakes, limits.handshakes_per_address),
                 crowd_cuts: BTreeMap::new(),
@@ -89,7 +95,7 @@ impl Broker {
         &self.limits
     }
 
-    /// Viewers connected now.
+    /// Clients connected now.
     pub fn connected(&self) -> usize {
         self.lock().state.connected()
     }
@@ -128,6 +134,9 @@ impl Broker {
                 waker.notify_one();
             }
         }
+        for payload in shared.state.drain_for_agent() {
+            shared.send_to_agent(payload);
+        }
         result
     }
 
@@ -144,8 +153,13 @@ impl Broker {
     }
 
     /// Takes a client in; it leaves when the membership is dropped.
-    fn join(&self, connect: &Connect, ip: IpAddr) -> Result<(Membership<'_>, Admitted), ConnectAckReason> {
-        let admitted = self.with_state(|state| state.connect(connect, ip, crate::clock::now()))?;
+    fn join(
+        &self,
+        connect: &Connect,
+        party: Party,
+        ip: IpAddr,
+    ) -> Result<(Membership<'_>, Admitted), ConnectAckReason> {
+        let admitted = self.with_state(|state| state.connect(connect, party, ip, crate::clock::now()))?;
         let waker = Arc::new(Notify::new());
         self.lock().wakers.insert(admitted.key, Arc::clone(&waker));
         Ok((Membership { broker: self, key: admitted.key, waker }, admitted))
@@ -153,8 +167,13 @@ impl Broker {
 
     /// Hands an envelope to the agent, without waiting for it.
     fn send_to_agent(&self, payload: Bytes) -> PublishAckReason {
-        let mut shared = self.lock();
-        let sent = match &shared.agent {
+        self.lock().send_to_agent(payload)
+    }
+}
+
+impl Shared {
+    fn send_to_agent(&mut self, payload: Bytes) -> PublishAckReason {
+        let sent = match &self.agent {
             Some(agent) => agent.events.try_send(CarrierEvent::Envelope(payload)),
             None => Err(mpsc::error::TrySendError::Closed(CarrierEvent::Envelope(payload))),
         };
@@ -163,7 +182,7 @@ impl Broker {
             Err(mpsc::error::TrySendError::Full(_)) => PublishAckReason::QuotaExceeded,
             Err(mpsc::error::TrySendError::Closed(_)) => PublishAckReason::NoMatchingSubscribers,
         };
-        shared.state.count_agent_missed();
+        self.state.count_agent_missed();
         code
     }
 }
@@ -193,8 +212,7 @@ struct Membership<'a> {
 
 impl Drop for Membership<'_> {
     fn drop(&mut self) {
-        let mut shared = self.broker.lock();
-        shared.state.disconnect(self.key);
-        shared.wakers.remove(&self.key);
+        self.broker.with_state(|state| state.disconnect(self.key));
+        self.broker.lock().wakers.remove(&self.key);
     }
 }

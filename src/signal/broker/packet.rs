@@ -41,8 +41,61 @@ pub struct Connect {
     pub maximum_packet: Option<u32>,
     /// Whether it wants to keep its session after the connection; it is told that there is none.
     pub wants_session: bool,
-    /// What no viewer may ask for.
+    /// What is to be said for the client when it is gone without a DISCONNECT (MQTT 5, 3.1.2.5).
+    pub will: Option<Will>,
+    /// How it wants to show who it is, beyond user and password, which mean nothing here.
+    pub auth: Option<Auth>,
+    /// What nobody may ask for.
     pub refused: Option<ConnectAckReason>,
+}
+
+/// A last will. Its delay is none: a session ends with its connection here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    pub topic: ByteString,
+    pub payload: Bytes,
+    pub retain: Retain,
+}
+
+impl Will {
+    fn new(topic: ByteString, payload: Bytes, retain: bool) -> Self {
+        Self { topic, payload, retain: if retain { Retain::Yes } else { Retain::No } }
+    }
+}
+
+/// The enhanced authentication of a CONNECT or an AUTH (MQTT 5, 4.12).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    pub method: ByteString,
+    pub data: Bytes,
+}
+
+impl Auth {
+    /// Reads the AUTH with which a client answers a challenge; `None` when it is anything else.
+    pub fn from_packet(packet: MqttPacket) -> Option<Self> {
+        match packet {
+            MqttPacket::V5(v5::Packet::Auth(auth))
+                if auth.reason_code == v5::AuthReasonCode::ContinueAuth =>
+            {
+                Self::new(auth.auth_method, auth.auth_data)
+            }
+            MqttPacket::V3(_) | MqttPacket::V5(_) | MqttPacket::Version(_) => None,
+        }
+    }
+
+    /// The AUTH that asks for an answer.
+    pub fn into_challenge(self) -> MqttPacket {
+        MqttPacket::V5(v5::Packet::Auth(v5::Auth {
+            reason_code: v5::AuthReasonCode::ContinueAuth,
+            auth_method: Some(self.method),
+            auth_data: Some(self.data),
+            ..v5::Auth::default()
+        }))
+    }
+
+    fn new(method: Option<ByteString>, data: Option<Bytes>) -> Option<Self> {
+        Some(Self { method: method?, data: data.unwrap_or_default() })
+    }
 }
 
 impl Connect {
@@ -56,7 +109,9 @@ impl Connect {
                 receive_maximum: u16::MAX,
                 maximum_packet: None,
                 wants_session: false,
-                refused: connect.last_will.is_some().then_some(ConnectAckReason::NotAuthorized),
+                refused: unsupported(connect.last_will.as_ref().map(|will| will.qos)),
+                will: connect.last_will.map(|will| Will::new(will.topic, will.message, will.retain)),
+                auth: None,
             }),
             MqttPacket::V5(v5::Packet::Connect(connect)) => Some(Self {
                 version: Version::V5,
@@ -65,11 +120,9 @@ impl Connect {
                 receive_maximum: connect.receive_max.map_or(u16::MAX, NonZeroU16::get),
                 maximum_packet: connect.max_packet_size.map(std::num::NonZeroU32::get),
                 wants_session: connect.session_expiry_interval_secs > 0,
-                refused: if connect.auth_method.is_some() {
-                    Some(ConnectAckReason::BadAuthenticationMethod)
-                } else {
-                    connect.last_will.is_some().then_some(ConnectAckReason::NotAuthorized)
-                },
+                refused: unsupported(connect.last_will.as_ref().map(|will| will.qos)),
+                will: connect.last_will.map(|will| Will::new(will.topic, will.message, will.retain)),
+                auth: Auth::new(connect.auth_method, connect.auth_data),
             }),
             MqttPacket::V3(_) | MqttPacket::V5(_) | MqttPacket::Version(_) => None,
         }
@@ -112,11 +165,20 @@ impl Connect {
                     subscription_identifiers_available: false,
                     shared_subscription_available: false,
                     assigned_client_id,
+                    // To be named again where it was used (MQTT 5, 3.2.2.3.17), and only there.
+                    auth_method: (reason_code == ConnectAckReason::Success)
+                        .then(|| self.auth.as_ref().map(|auth| auth.method.clone()))
+                        .flatten(),
                     ..v5::ConnectAck::default()
                 })))
             }
         }
     }
+}
+
+/// There is no QoS 2 here, for wills neither (MQTT 5, 3.2.2.3.4).
+fn unsupported(will: Option<QoS>) -> Option<ConnectAckReason> {
+    (will == Some(QoS::ExactlyOnce)).then_some(ConnectAckReason::QosNotSupported)
 }
 
 fn v3_return_code(reason: ConnectAckReason) -> v3::ConnectAckReason {
@@ -151,7 +213,10 @@ pub enum Request {
         filters: Vec<ByteString>,
     },
     Ping,
+    /// The client leaves, and takes its will with it.
     Disconnect,
+    /// It leaves, and wants its will published (MQTT 5, 3.14.2.1).
+    DisconnectWithWill,
     /// Against the protocol, or something that the CONNACK has said there is not.
     Invalid(Reason),
 }
@@ -242,6 +307,11 @@ impl Request {
                 Self::Unsubscribe { packet_id: unsubscribe.packet_id, filters: unsubscribe.topic_filters }
             }
             v5::Packet::PingRequest => Self::Ping,
+            v5::Packet::Disconnect(disconnect)
+                if disconnect.reason_code == Reason::DisconnectWithWillMessage =>
+            {
+                Self::DisconnectWithWill
+            }
             v5::Packet::Disconnect(_) => Self::Disconnect,
             v5::Packet::Auth(_) => Self::Invalid(Reason::BadAuthenticationMethod),
             _ => Self::Invalid(Reason::ProtocolError),

@@ -22,10 +22,18 @@ use tokio_util::codec::Framed;
 use super::{
     Broker, Membership,
     limits::Limits,
-    packet::{Connect, Reason, Reply, Request, Version, farewell},
+    packet::{Auth, Connect, ConnectAckReason, Reason, Reply, Request, Version, farewell},
     state::{State, Step},
+    topic::Party,
 };
-use crate::clock;
+use crate::{
+    clock,
+    signal::{
+        keys::random,
+        login::{Challenge, METHOD},
+        topic::DeviceId,
+    },
+};
 
 /// How long the last packet and the closing of the stream may take.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -50,12 +58,12 @@ impl From<Reason> for End {
 
 pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(broker: &Broker, io: S, peer: SocketAddr) {
     let mut stream = Framed::with_capacity(io, MqttCodec::Version(VersionCodec), READ_BUFFER);
-    let Some(connect) = handshake(broker, &mut stream, peer).await else {
+    let Some((connect, shown)) = handshake(broker, &mut stream, peer).await else {
         broker.with_state(State::count_unfinished);
         return;
     };
     let limits = broker.limits();
-    let (membership, admitted) = match broker.join(&connect, peer.ip()) {
+    let (membership, admitted) = match shown.and_then(|party| broker.join(&connect, party, peer.ip())) {
         Ok(joined) => joined,
         Err(reason) => {
             tracing::debug!(%peer, ?reason, "mqtt client refused");
@@ -77,19 +85,49 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(broker: &Broker, io: 
     }
 }
 
-/// Reads the CONNECT, unless the time is over or another connection needs the room.
+/// Reads the CONNECT and finds out who it is from, unless the time is over or another connection needs the room.
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     broker: &Broker,
     stream: &mut Stream<S>,
     peer: SocketAddr,
-) -> Option<Connect> {
+) -> Option<(Connect, Result<Party, ConnectAckReason>)> {
     let place = broker.begin_handshake(peer.ip());
     let limits = broker.limits();
+    let both = async {
+        let connect = read_connect(stream, limits).await?;
+        let shown = match &connect.auth {
+            None => Ok(Party::Viewer),
+            Some(auth) => authenticate(broker, stream, auth).await?,
+        };
+        Some((connect, shown))
+    };
     tokio::select! {
         biased;
         () = place.cut.cancelled() => None,
-        connect = timeout(limits.handshake_time, read_connect(stream, limits)) => connect.ok().flatten(),
+        both = timeout(limits.handshake_time, both) => both.ok().flatten(),
     }
+}
+
+/// Lets another device of the house sign a challenge; the CONNECT's authentication data is its id.
+async fn authenticate<S: AsyncRead + AsyncWrite + Unpin>(
+    broker: &Broker,
+    stream: &mut Stream<S>,
+    auth: &Auth,
+) -> Option<Result<Party, ConnectAckReason>> {
+    if auth.method != METHOD {
+        return Some(Err(ConnectAckReason::BadAuthenticationMethod));
+    }
+    let device = std::str::from_utf8(&auth.data).ok().and_then(DeviceId::parse);
+    let Some(accepted) = device.and_then(|device| broker.accepted.get(&device)) else {
+        return Some(Err(ConnectAckReason::NotAuthorized));
+    };
+    let mut challenge: Challenge = [0; 32];
+    random(&mut challenge);
+    let ask = Auth { method: auth.method.clone(), data: challenge.to_vec().into() };
+    stream.send(ask.into_challenge()).await.ok()?;
+    let answer = Auth::from_packet(stream.next().await?.ok()?.0)?;
+    let right = answer.method == METHOD && accepted.verify(&challenge, &answer.data);
+    Some(if right { Ok(Party::Device(accepted.device)) } else { Err(ConnectAckReason::NotAuthorized) })
 }
 
 async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(

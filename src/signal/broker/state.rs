@@ -1,4 +1,4 @@
-//! The broker's state: who is connected, what each has subscribed to, what waits for them, and the device's status.
+//! The broker's state: who is connected, what each has subscribed to, what waits for them, and the devices' statuses.
 //! Pure: requests and a time go in, replies come out, and [`State::drain_woken`] names the clients that have
 //! something to fetch. Not here: sockets (`session`), and the agent's own end (`link`).
 
@@ -13,17 +13,24 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::{
-    limits::{Limits, Neighbour, Rate},
+    limits::{Limits, Neighbour},
     packet::{
         Connect, ConnectAckReason, Delivery, Filter, PublishAckReason, Qos, Reason, Reply, Request,
         RetainHandling, SubscribeAckReason, UnsubscribeAckReason, Version,
     },
-    topic::{Retain, Rules, Topic},
+    topic::{Party, Place, Retain, Rules},
 };
-use crate::signal::topic::SessionId;
+use crate::signal::{
+    OFFLINE_STATUS,
+    limit::Bucket,
+    topic::{DeviceId, SessionId, Topic},
+};
 
 /// The longest client id taken, bytes.
 const CLIENT_ID_MAX: usize = 64;
+
+/// Connections of one device at once: the one that counts, and those that it has left and that are being closed.
+const CONNECTIONS_OF_DEVICE: usize = 4;
 
 /// One connection, as long as it lasts; a client that comes again gets a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,9 +55,9 @@ pub struct Counters {
     pub publish_refused: u64,
     /// Subscriptions refused.
     pub subscribe_refused: u64,
-    /// Envelopes lost because the agent did not take them in time, or was not there.
-    pub agent_missed: u64,
-    /// Replies of the agent to a session that nobody was subscribed to.
+    /// Envelopes lost because their device did not take them in time, or was not there.
+    pub device_missed: u64,
+    /// Replies of a device to a session that nobody was subscribed to.
     pub undelivered: u64,
 }
 
@@ -76,14 +83,26 @@ pub struct Admitted {
     pub assigned: Option<ByteString>,
 }
 
+/// What a newcomer takes over from the one before it. Nobody can take a device's place but that device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Identity {
+    party: Party,
+    /// The client id; nothing for a device, which is known by its key.
+    id: ByteString,
+}
+
 #[derive(Debug)]
 struct Client {
-    id: ByteString,
+    identity: Identity,
     version: Version,
     neighbour: Neighbour,
-    rate: Rate,
-    subscriptions: BTreeMap<Topic, Subscription>,
+    rate: Bucket,
+    /// For its statuses.
+    status_rate: Bucket,
+    will: Option<LastWord>,
+    subscriptions: BTreeMap<Place, Subscription>,
     queue: VecDeque<Message>,
+    queued_bytes: usize,
     /// Packet ids of what was sent with QoS 1 and not acknowledged; at most `window`.
     unacknowledged: BTreeSet<NonZeroU16>,
     window: usize,
@@ -98,9 +117,16 @@ struct Subscription {
     retain_as_published: bool,
 }
 
+/// A last will that may be published.
+#[derive(Debug)]
+struct LastWord {
+    place: Place,
+    payload: Bytes,
+}
+
 #[derive(Debug, Clone)]
 struct Message {
-    topic: Topic,
+    place: Place,
     payload: Bytes,
     retain: Retain,
     qos: Qos,
@@ -114,24 +140,28 @@ pub struct State {
     next_key: u64,
     clients: BTreeMap<ClientKey, Client>,
     /// Only clients that are not cut.
-    by_id: BTreeMap<ByteString, ClientKey>,
-    /// The one retained message there can be.
-    status: Option<Bytes>,
+    by_identity: BTreeMap<Identity, ClientKey>,
+    /// The retained messages, one of each device.
+    statuses: BTreeMap<DeviceId, Bytes>,
+    /// Wills for the agent in this process.
+    for_agent: Vec<Bytes>,
     woken: BTreeSet<ClientKey>,
     closed: bool,
     counters: Counters,
 }
 
 impl State {
-    /// Nobody connected, nothing retained.
+    /// Nobody connected, and no other device there.
     pub fn new(rules: Rules, limits: Limits) -> Self {
+        let offline = |device| (device, Bytes::from_static(OFFLINE_STATUS));
         Self {
             limits,
+            statuses: rules.others().map(offline).collect(),
             rules,
             next_key: 0,
             clients: BTreeMap::new(),
-            by_id: BTreeMap::new(),
-            status: None,
+            by_identity: BTreeMap::new(),
+            for_agent: Vec::new(),
             woken: BTreeSet::new(),
             closed: false,
             counters: Counters::default(),
@@ -150,12 +180,17 @@ impl State {
 
     /// Counts an envelope that the agent did not get.
     pub fn count_agent_missed(&mut self) {
-        self.counters.agent_missed += 1;
+        self.counters.device_missed += 1;
     }
 
     /// Clients that are connected and not about to be cut.
     pub fn connected(&self) -> usize {
-        self.by_id.len()
+        self.by_identity.len()
+    }
+
+    /// Envelopes for the agent that nobody waits to hear of.
+    pub fn drain_for_agent(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.for_agent)
     }
 
     /// The clients for whom [`State::fetch`] or [`State::cut_reason`] may have something new.
@@ -163,39 +198,49 @@ impl State {
         std::mem::take(&mut self.woken)
     }
 
-    /// A CONNECT came. A client with the same id is cut (MQTT 5, 3.1.4); all network clients are viewers, so that
-    /// nobody can take the agent's place.
+    /// A CONNECT came, of `party`. A client with the same id is cut (MQTT 5, 3.1.4).
     ///
     /// # Errors
     /// The reason for the CONNACK.
     pub fn connect(
         &mut self,
         connect: &Connect,
+        party: Party,
         ip: IpAddr,
         now: Instant,
     ) -> Result<Admitted, ConnectAckReason> {
         let neighbour = Neighbour::of(ip);
-        if let Err(reason) = self.may_connect(connect, neighbour) {
-            self.counters.refused += 1;
-            return Err(reason);
-        }
+        let will = match self.may_connect(connect, party, neighbour) {
+            Ok(will) => will,
+            Err(reason) => {
+                self.counters.refused += 1;
+                return Err(reason);
+            }
+        };
         let key = ClientKey(self.next_key);
         self.next_key += 1;
         let assigned = connect.client_id.is_empty().then(|| ByteString::from(format!("viewer-{}", key.0)));
-        let id = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
-        if let Some(old) = self.by_id.get(&id).copied() {
+        let identity = identity(party, assigned.as_ref().unwrap_or(&connect.client_id));
+        if let Some(old) = self.by_identity.get(&identity).copied() {
             self.counters.taken_over += 1;
             self.cut(old, Reason::SessionTakenOver);
         }
         self.counters.connected += 1;
-        self.by_id.insert(id.clone(), key);
+        self.by_identity.insert(identity.clone(), key);
         let client = Client {
-            id,
+            identity,
             version: connect.version,
             neighbour,
-            rate: Rate::new(self.limits.packets_per_second, now),
+            rate: self.rate(party, now),
+            status_rate: Bucket::new(
+                now,
+                self.limits.statuses_per_second,
+                2 * self.limits.statuses_per_second,
+            ),
+            will,
             subscriptions: BTreeMap::new(),
             queue: VecDeque::new(),
+            queued_bytes: 0,
             unacknowledged: BTreeSet::new(),
             window: self.limits.window.min(connect.receive_maximum).max(1).into(),
             last_packet_id: NonZeroU16::MAX,
@@ -205,7 +250,20 @@ impl State {
         Ok(Admitted { key, assigned })
     }
 
-    fn may_connect(&self, connect: &Connect, neighbour: Neighbour) -> Result<(), ConnectAckReason> {
+    fn rate(&self, party: Party, now: Instant) -> Bucket {
+        let per_second = match party {
+            Party::Viewer => self.limits.packets_per_second,
+            Party::Device(_) => self.limits.packets_per_second_of_device,
+        };
+        Bucket::new(now, per_second, per_second)
+    }
+
+    fn may_connect(
+        &self,
+        connect: &Connect,
+        party: Party,
+        neighbour: Neighbour,
+    ) -> Result<Option<LastWord>, ConnectAckReason> {
         if self.closed {
             return Err(ConnectAckReason::ServerUnavailable);
         }
@@ -215,19 +273,37 @@ impl State {
         if connect.client_id.len() > CLIENT_ID_MAX || connect.client_id.chars().any(char::is_control) {
             return Err(ConnectAckReason::ClientIdentifierNotValid);
         }
+        self.has_room(&identity(party, &connect.client_id), neighbour)?;
+        let Some(will) = &connect.will else { return Ok(None) };
+        let place = self.rules.may_publish(party, &will.topic, will.retain);
+        let place = place.ok_or(ConnectAckReason::NotAuthorized)?;
+        if place.topic == Topic::Status && will.payload.len() > self.limits.status {
+            return Err(ConnectAckReason::QuotaExceeded);
+        }
+        Ok(Some(LastWord { place, payload: will.payload.clone() }))
+    }
+
+    fn has_room(&self, identity: &Identity, neighbour: Neighbour) -> Result<(), ConnectAckReason> {
+        let count = |test: &dyn Fn(&&Client) -> bool| self.clients.values().filter(test).count();
+        let viewer = |client: &&Client| client.identity.party == Party::Viewer;
+        if identity.party != Party::Viewer {
+            // Each has its place, whatever viewers do.
+            let same = count(&|client| client.identity == *identity);
+            return if same < CONNECTIONS_OF_DEVICE { Ok(()) } else { Err(ConnectAckReason::ServerBusy) };
+        }
         // Clients that were cut and are still being closed count here, so that a storm of takeovers stays bounded.
-        if self.clients.len() >= 2 * self.limits.clients {
+        if count(&viewer) >= 2 * self.limits.clients {
             return Err(ConnectAckReason::ServerBusy);
         }
         // Who takes another's place needs no new one.
-        if self.by_id.contains_key(&connect.client_id) {
+        if self.by_identity.contains_key(identity) {
             return Ok(());
         }
-        if self.by_id.len() >= self.limits.clients {
+        let there = |client: &&Client| viewer(client) && client.cut.is_none();
+        if count(&there) >= self.limits.clients {
             return Err(ConnectAckReason::ServerBusy);
         }
-        let of_address =
-            self.clients.values().filter(|one| one.cut.is_none() && one.neighbour == neighbour).count();
+        let of_address = count(&|client| there(client) && client.neighbour == neighbour);
         if !neighbour.is_loopback() && of_address >= self.limits.clients_per_address {
             return Err(ConnectAckReason::QuotaExceeded);
         }
@@ -236,7 +312,8 @@ impl State {
 
     /// The connection is over.
     pub fn disconnect(&mut self, key: ClientKey) {
-        self.forget_id(key);
+        self.forget_identity(key);
+        self.publish_will(key);
         self.clients.remove(&key);
         self.woken.remove(&key);
     }
@@ -252,7 +329,7 @@ impl State {
     /// The broker closes: everyone gets what is queued for them, and goes; nobody is let in any more.
     pub fn close(&mut self) {
         self.closed = true;
-        for key in self.by_id.values().copied().collect::<Vec<_>>() {
+        for key in self.by_identity.values().copied().collect::<Vec<_>>() {
             self.mark_cut(key, Reason::ServerShuttingDown);
         }
     }
@@ -266,13 +343,15 @@ impl State {
         if let Some(reason) = client.cut {
             return Err(reason);
         }
-        if !client.rate.allow(now) {
+        let awaited =
+            matches!(&request, Request::Acknowledge(packet_id) if client.unacknowledged.contains(packet_id));
+        if !awaited && !client.rate.take(now) {
             self.counters.too_fast += 1;
             return Err(Reason::MessageRateTooHigh);
         }
         match request {
             Request::Publish { topic, payload, retain, packet_id } => {
-                self.publish(key, &topic, payload, retain, packet_id)
+                self.publish(key, &topic, payload, retain, packet_id, now)
             }
             Request::Acknowledge(packet_id) => {
                 if client.unacknowledged.remove(&packet_id) && !client.queue.is_empty() {
@@ -289,7 +368,11 @@ impl State {
                 Ok(Step::Reply(Reply::Unsubscribed { packet_id, codes }))
             }
             Request::Ping => Ok(Step::Reply(Reply::Pong)),
-            Request::Disconnect => Ok(Step::Left),
+            Request::Disconnect => {
+                client.will = None;
+                Ok(Step::Left)
+            }
+            Request::DisconnectWithWill => Ok(Step::Left),
             Request::Invalid(reason) => Err(reason),
         }
     }
@@ -301,45 +384,122 @@ impl State {
         payload: Bytes,
         retain: Retain,
         packet_id: Option<NonZeroU16>,
+        now: Instant,
     ) -> Result<Step, Reason> {
-        if self.rules.may_publish(topic, retain) {
-            return Ok(Step::ToAgent { payload, packet_id });
-        }
-        self.counters.publish_refused += 1;
-        let version = self.clients.get(&key).map_or(Version::V3, |client| client.version);
-        match (version, packet_id) {
-            // 3.1.1 has no other way to refuse (3.3.5-2).
-            (Version::V3, _) => Err(Reason::NotAuthorized),
-            (Version::V5, None) => Ok(Step::Nothing),
-            (Version::V5, Some(packet_id)) => {
-                Ok(Step::Reply(Reply::Published { packet_id, code: PublishAckReason::NotAuthorized }))
+        let Some(client) = self.clients.get_mut(&key) else { return Err(Reason::AdministrativeAction) };
+        let version = client.version;
+        let code = match self.rules.may_publish(client.identity.party, topic, retain) {
+            Some(Place { device, topic: Topic::In }) if device == self.rules.own() => {
+                return Ok(Step::ToAgent { payload, packet_id });
             }
+            Some(place) if place.topic == Topic::Status => {
+                if payload.len() > self.limits.status || !client.status_rate.take(now) {
+                    self.counters.publish_refused += 1;
+                    PublishAckReason::QuotaExceeded
+                } else {
+                    self.route(place, payload)
+                }
+            }
+            Some(place) => self.route(place, payload),
+            None => {
+                self.counters.publish_refused += 1;
+                // 3.1.1 has no other way to refuse (3.3.5-2).
+                if version == Version::V3 {
+                    return Err(Reason::NotAuthorized);
+                }
+                PublishAckReason::NotAuthorized
+            }
+        };
+        Ok(packet_id.map_or(Step::Nothing, |packet_id| Step::Reply(Reply::Published { packet_id, code })))
+    }
+
+    /// A message that may be published, on its way to whoever it is for; what became of it.
+    fn route(&mut self, place: Place, payload: Bytes) -> PublishAckReason {
+        match place.topic {
+            Topic::Status => {
+                self.keep_status(place.device, payload);
+                PublishAckReason::Success
+            }
+            Topic::Out(_) => {
+                if self.distribute(place, &payload, Retain::No) > 0 {
+                    return PublishAckReason::Success;
+                }
+                self.counters.undelivered += 1;
+                PublishAckReason::NoMatchingSubscribers
+            }
+            Topic::In if place.device == self.rules.own() => {
+                self.for_agent.push(payload);
+                PublishAckReason::Success
+            }
+            Topic::In => {
+                let code = self.pass_to_device(place, payload);
+                if code != PublishAckReason::Success {
+                    self.counters.device_missed += 1;
+                }
+                code
+            }
+        }
+    }
+
+    /// An envelope for another device. Viewers may send more than it can take: that is theirs to hear of, and no
+    /// reason to cut the device.
+    fn pass_to_device(&mut self, place: Place, payload: Bytes) -> PublishAckReason {
+        let identity = identity(Party::Device(place.device), &ByteString::new());
+        let found = self.by_identity.get(&identity).copied();
+        let Some((key, client)) = found.and_then(|key| Some((key, self.clients.get(&key)?))) else {
+            return PublishAckReason::NoMatchingSubscribers;
+        };
+        let Some(subscription) = client.subscriptions.get(&place).copied() else {
+            return PublishAckReason::NoMatchingSubscribers;
+        };
+        if !client.has_room(&self.limits, payload.len()) {
+            return PublishAckReason::QuotaExceeded;
+        }
+        self.enqueue(key, Message { place, payload, retain: Retain::No, qos: subscription.qos });
+        PublishAckReason::Success
+    }
+
+    fn keep_status(&mut self, device: DeviceId, payload: Bytes) {
+        // An empty one means that none is kept (MQTT 5, 3.3.1.3).
+        if payload.is_empty() {
+            self.statuses.remove(&device);
+        } else {
+            self.statuses.insert(device, payload.clone());
+        }
+        self.distribute(Place { device, topic: Topic::Status }, &payload, Retain::Yes);
+    }
+
+    fn publish_will(&mut self, key: ClientKey) {
+        if let Some(LastWord { place, payload }) =
+            self.clients.get_mut(&key).and_then(|client| client.will.take())
+        {
+            self.route(place, payload);
         }
     }
 
     fn subscribe(&mut self, key: ClientKey, filter: &Filter) -> SubscribeAckReason {
         let Some(client) = self.clients.get_mut(&key) else { return SubscribeAckReason::UnspecifiedError };
-        let Some(topic) = self.rules.may_subscribe(&filter.topic) else {
+        let Some(place) = self.rules.may_subscribe(client.identity.party, &filter.topic) else {
             self.counters.subscribe_refused += 1;
             return SubscribeAckReason::NotAuthorized;
         };
-        let known = client.subscriptions.contains_key(&topic);
+        let known = client.subscriptions.contains_key(&place);
         if !known && client.subscriptions.len() >= self.limits.subscriptions_per_client {
             self.counters.subscribe_refused += 1;
             return SubscribeAckReason::QuotaExceeded;
         }
         let subscription = Subscription { qos: filter.qos, retain_as_published: filter.retain_as_published };
-        client.subscriptions.insert(topic, subscription);
+        client.subscriptions.insert(place, subscription);
         let wants_retained = match filter.retain_handling {
             RetainHandling::AtSubscribe => true,
             RetainHandling::AtSubscribeNew => !known,
             RetainHandling::NoAtSubscribe => false,
         };
-        if topic == Topic::Status
+        if place.topic == Topic::Status
             && wants_retained
-            && let Some(payload) = self.status.clone()
+            && let Some(payload) = self.statuses.get(&place.device).cloned()
         {
-            self.enqueue(key, Message { topic, payload, retain: Retain::Yes, qos: filter.qos });
+            self.enqueue(key, Message { place, payload, retain: Retain::Yes, qos: filter.qos });
         }
         match filter.qos {
             Qos::AtMostOnce => SubscribeAckReason::GrantedQos0,
@@ -348,8 +508,9 @@ impl State {
     }
 
     fn unsubscribe(&mut self, key: ClientKey, filter: &str) -> UnsubscribeAckReason {
-        let removed = self.rules.may_subscribe(filter).and_then(|topic| {
-            self.clients.get_mut(&key).and_then(|client| client.subscriptions.remove(&topic))
+        let removed = self.clients.get_mut(&key).and_then(|client| {
+            let place = self.rules.may_subscribe(client.identity.party, filter)?;
+            client.subscriptions.remove(&place)
         });
         match removed {
             Some(_) => UnsubscribeAckReason::Success,
@@ -359,38 +520,36 @@ impl State {
 
     /// The agent's status: kept, and sent to all who follow it.
     pub fn publish_status(&mut self, payload: Bytes) {
-        self.status = Some(payload.clone());
-        self.distribute(Topic::Status, &payload, Retain::Yes);
+        self.keep_status(self.rules.own(), payload);
     }
 
     /// The agent's answer to a session.
     pub fn publish_reply(&mut self, session: SessionId, payload: &Bytes) {
-        if self.distribute(Topic::Out(session), payload, Retain::No) == 0 {
-            self.counters.undelivered += 1;
-        }
+        self.route(Place { device: self.rules.own(), topic: Topic::Out(session) }, payload.clone());
     }
 
-    fn distribute(&mut self, topic: Topic, payload: &Bytes, published: Retain) -> usize {
+    fn distribute(&mut self, place: Place, payload: &Bytes, published: Retain) -> usize {
         let receivers: Vec<_> = self
             .clients
             .iter()
             .filter(|(_, client)| client.cut.is_none())
-            .filter_map(|(key, client)| client.subscriptions.get(&topic).map(|found| (*key, *found)))
+            .filter_map(|(key, client)| client.subscriptions.get(&place).map(|found| (*key, *found)))
             .collect();
         for (key, subscription) in &receivers {
             let retain = if subscription.retain_as_published { published } else { Retain::No };
-            self.enqueue(*key, Message { topic, payload: payload.clone(), retain, qos: subscription.qos });
+            self.enqueue(*key, Message { place, payload: payload.clone(), retain, qos: subscription.qos });
         }
         receivers.len()
     }
 
     fn enqueue(&mut self, key: ClientKey, message: Message) {
         let Some(client) = self.clients.get_mut(&key) else { return };
-        if client.queue.len() >= self.limits.queue {
+        if !client.has_room(&self.limits, message.payload.len()) {
             self.counters.slow += 1;
             self.cut(key, Reason::QuotaExceeded);
             return;
         }
+        client.queued_bytes += message.payload.len();
         client.queue.push_back(message);
         self.woken.insert(key);
     }
@@ -405,7 +564,8 @@ impl State {
             Qos::AtLeastOnce => Some(client.free_packet_id()),
         };
         let message = client.queue.pop_front()?;
-        let topic = self.rules.name(message.topic).into();
+        client.queued_bytes -= message.payload.len();
+        let topic = self.rules.name(message.place).into();
         Some(Delivery { topic, payload: message.payload, retain: message.retain, packet_id })
     }
 
@@ -414,28 +574,42 @@ impl State {
         self.mark_cut(key, reason);
         if let Some(client) = self.clients.get_mut(&key) {
             client.queue.clear();
+            client.queued_bytes = 0;
             client.subscriptions.clear();
         }
     }
 
     fn mark_cut(&mut self, key: ClientKey, reason: Reason) {
-        self.forget_id(key);
+        self.forget_identity(key);
         if let Some(client) = self.clients.get_mut(&key) {
             client.cut.get_or_insert(reason);
             self.woken.insert(key);
         }
+        self.publish_will(key);
     }
 
-    fn forget_id(&mut self, key: ClientKey) {
+    fn forget_identity(&mut self, key: ClientKey) {
         if let Some(client) = self.clients.get(&key)
-            && self.by_id.get(&client.id) == Some(&key)
+            && self.by_identity.get(&client.identity) == Some(&key)
         {
-            self.by_id.remove(&client.id);
+            self.by_identity.remove(&client.identity);
         }
     }
 }
 
+fn identity(party: Party, client_id: &ByteString) -> Identity {
+    let id = match party {
+        Party::Viewer => client_id.clone(),
+        Party::Device(_) => ByteString::new(),
+    };
+    Identity { party, id }
+}
+
 impl Client {
+    fn has_room(&self, limits: &Limits, bytes: usize) -> bool {
+        self.queue.len() < limits.queue && self.queued_bytes + bytes <= limits.queue_bytes
+    }
+
     /// The next packet id that is not in use. There is one, for the window is smaller than the ids.
     fn free_packet_id(&mut self) -> NonZeroU16 {
         loop {

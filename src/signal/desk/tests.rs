@@ -356,7 +356,8 @@ fn pairing_makes_a_viewer_that_is_let_in() {
     let now = clock::now();
     let mut desk = desk(0, now);
     let secret = desk.invite(now, Invite::to(Role::Admin));
-    let link = Link { device: device(), root: "pinhole".into(), secret, broker: None };
+    let link =
+        Link { device: device(), root: "pinhole".into(), secret, broker: None, more_brokers: Vec::new() };
     let mut pairing = ViewerPairing::new(link, nonce(&desk), "phone").unwrap();
     let outputs = desk.receive(now, &pairing.request());
     let [Output::Pair { pairing: id, record }] = &outputs[..] else { panic!("{outputs:?}") };

@@ -83,6 +83,7 @@ impl Client {
     ) -> Self {
         Self {
             topic_in: address.topic_in(),
+            losses: Losses::new(url.to_string()),
             options,
             url,
             address,
@@ -92,7 +93,6 @@ impl Client {
             random: SystemRandom::new(),
             state: None,
             untold: false,
-            losses: Losses::default(),
         }
     }
 
@@ -109,7 +109,7 @@ impl Client {
                 Phase::Connecting | Phase::Subscribing => Duration::ZERO,
             };
             let wait = self.backoff.failed(failure.kind, lasted, self.random());
-            tracing::debug!(reason = %failure.text, wait_ms = wait.as_millis(), "next attempt at the broker");
+            tracing::debug!(broker = %self.url, reason = %failure.text, wait_ms = wait.as_millis(), "next attempt at the broker");
             self.change(CarrierEvent::Down { reason: failure.text });
             if self.wait_until(now + wait).await.is_stop() {
                 return;
@@ -163,7 +163,11 @@ impl Client {
                 }
                 Woken::Event(Err(error)) => {
                     let id = self.options.client_id();
-                    return End::Failed(reason::of_connection(&self.url, &id, &error));
+                    let at_hub = self.options.authentication_method().is_some();
+                    let failure = at_hub.then(|| reason::of_login(&self.url, &error)).flatten();
+                    return End::Failed(
+                        failure.unwrap_or_else(|| reason::of_connection(&self.url, &id, &error)),
+                    );
                 }
                 Woken::Event(Ok(Event::Incoming(packet))) => match packet {
                     Incoming::ConnAck(connack) => match self.connected(&client, &connack) {
@@ -365,6 +369,7 @@ enum Loss {
 
 #[derive(Debug, Default)]
 struct Losses {
+    broker: String,
     down: u64,
     broker_slow: u64,
     desk_slow: u64,
@@ -372,6 +377,10 @@ struct Losses {
 }
 
 impl Losses {
+    fn new(broker: String) -> Self {
+        Self { broker, ..Self::default() }
+    }
+
     fn count(&mut self, loss: Loss) {
         match loss {
             // Expected, and the desk knows: not worth a line.
@@ -385,8 +394,8 @@ impl Losses {
         let now = clock::now();
         if self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOSS_INTERVAL) {
             self.logged = Some(now);
-            let Self { down, broker_slow, desk_slow, .. } = self;
-            tracing::warn!(down, broker_slow, desk_slow, "messages were lost (counts since the start)");
+            let Self { broker, down, broker_slow, desk_slow, .. } = self;
+            tracing::warn!(%broker, down, broker_slow, desk_slow, "messages were lost (counts since the start)");
         }
     }
 }

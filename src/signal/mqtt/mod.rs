@@ -5,23 +5,18 @@
 mod backoff;
 mod client;
 mod connect;
+mod login;
 mod reason;
 mod tls;
 mod url;
 
-use std::{
-    fmt, io,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use rumqttc::{Broker, ConnectProperties, LastWill, MqttOptions, QoS};
 use tokio::sync::mpsc;
 
 pub use self::url::{BrokerUrl, Scheme, UrlError};
-use super::{Address, Carrier, OFFLINE_STATUS};
+use super::{Address, Carrier, OFFLINE_STATUS, login::LoginKey};
 use crate::tasks;
 
 /// The largest packet, both ways, bytes. An envelope has at most 32 KiB.
@@ -42,6 +37,12 @@ pub struct MqttSettings {
     pub ca: Option<PathBuf>,
     /// PEM files with the agent's own certificate chain and its private key.
     pub client_cert: Option<(PathBuf, PathBuf)>,
+    /// The device's key, for the embedded broker of another agent.
+    pub login: Option<Arc<LoginKey>>,
+    /// `None`: `pinhole-` and the device's id. One for each agent: a broker ends the older connection of two.
+    pub client_id: Option<String>,
+    /// What to ask for in the TLS handshake (RFC 7301), where one port serves several protocols.
+    pub alpn: Vec<String>,
     /// After so long without a packet, one is sent; after twice as long without an answer, the broker is gone.
     pub keep_alive: Duration,
 }
@@ -55,6 +56,9 @@ impl MqttSettings {
             password: None,
             ca: None,
             client_cert: None,
+            login: None,
+            client_id: None,
+            alpn: Vec::new(),
             keep_alive: Duration::from_secs(20),
         }
     }
@@ -73,19 +77,6 @@ impl Secret {
     /// The text itself, for the one place that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
-    }
-
-    /// Reads a password file: its text without the line end.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn read(file: &Path) -> Result<Self, MqttError> {
-        let text = std::fs::read_to_string(file).map_err(|source| MqttError::Unreadable {
-            what: "password file",
-            file: file.to_owned(),
-            source,
-        })?;
-        Ok(Self(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }
 
@@ -131,12 +122,12 @@ pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttEr
     let tls = if url.scheme().is_secure() {
         Some(tls::configure(&settings)?)
     } else {
-        let option = match (&settings.ca, &settings.client_cert) {
-            (Some(_), _) => Some("ca_file"),
-            (None, Some(_)) => Some("cert_file"),
-            (None, None) => None,
-        };
-        if let Some(option) = option {
+        let set = [
+            ("ca_file", settings.ca.is_some()),
+            ("cert_file", settings.client_cert.is_some()),
+            ("alpn", !settings.alpn.is_empty()),
+        ];
+        if let Some((option, _)) = set.into_iter().find(|(_, set)| *set) {
             return Err(MqttError::NeedsTls { option, url: BrokerUrl::clone(&url) });
         }
         None
@@ -168,7 +159,8 @@ fn options(settings: &MqttSettings, url: &BrokerUrl, address: &Address) -> MqttO
     } else {
         Broker::tcp(url.host(), url.port())
     };
-    let mut options = MqttOptions::new(format!("pinhole-{}", address.device), broker);
+    let id = settings.client_id.clone().unwrap_or_else(|| format!("pinhole-{}", address.device));
+    let mut options = MqttOptions::new(id, broker);
     let mut properties = ConnectProperties::new();
     properties.max_packet_size = Some(PACKET_MAX);
     options
@@ -178,6 +170,9 @@ fn options(settings: &MqttSettings, url: &BrokerUrl, address: &Address) -> MqttO
         .set_keep_alive(u16::try_from(settings.keep_alive.as_secs().max(5)).unwrap_or(u16::MAX))
         .set_connect_timeout(connect::WHOLE)
         .set_last_will(LastWill::new(address.topic_status(), OFFLINE_STATUS, QoS::AtLeastOnce, true, None));
+    if let Some(key) = &settings.login {
+        login::set(&mut options, key);
+    }
     match (&settings.user, &settings.password) {
         (Some(user), Some(password)) => {
             options.set_credentials(user, password.0.clone());

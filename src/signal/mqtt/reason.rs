@@ -187,6 +187,26 @@ fn of_certificate(url: &BrokerUrl, error: &CertificateError) -> Failure {
     Failure::new(url, kind, why)
 }
 
+/// The sentence where another agent's broker does not take the device's key; `None`: something else is wrong.
+pub(super) fn of_login(url: &BrokerUrl, error: &ConnectionError) -> Option<Failure> {
+    use ConnectReturnCode as Code;
+    let why = match error {
+        ConnectionError::ConnectionRefused(Code::NotAuthorized)
+        | ConnectionError::MqttState(StateError::ConnFail { reason: Code::NotAuthorized }) => {
+            "it does not know this device: add what `pinhole device-key` prints here to `accept_devices` under [broker] in the hub's configuration, and restart it"
+        }
+        ConnectionError::ConnectionRefused(Code::BadAuthenticationMethod)
+        | ConnectionError::MqttState(
+            StateError::ConnFail { reason: Code::BadAuthenticationMethod } | StateError::AuthError(_),
+        )
+        | ConnectionError::AuthProcessingError => {
+            "it is no pinhole that takes devices' keys: check the address of `hub`, and the hub's version"
+        }
+        _ => return None,
+    };
+    Some(Failure::new(url, Kind::Refused, why))
+}
+
 fn of_connack(url: &BrokerUrl, code: ConnectReturnCode) -> Failure {
     use ConnectReturnCode as Code;
     let (kind, why) = match code {

@@ -27,7 +27,7 @@ pub(super) fn configure(settings: &MqttSettings) -> Result<Arc<ClientConfig>, Mq
         .with_safe_default_protocol_versions()
         .map_err(MqttError::Tls)?
         .with_root_certificates(roots);
-    let config =
+    let mut config =
         match &settings.client_cert {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
@@ -37,6 +37,7 @@ pub(super) fn configure(settings: &MqttSettings) -> Result<Arc<ClientConfig>, Mq
                 })?
             }
         };
+    config.alpn_protocols = settings.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     Ok(Arc::new(config))
 }
 

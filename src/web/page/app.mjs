@@ -7,7 +7,7 @@ import { Courier } from './courier.mjs';
 import { initialHand, stepHand } from './hand.mjs';
 import { Panel } from './panel.mjs';
 import { parseLink } from './protocol.mjs';
-import { initial, step } from './state.mjs';
+import { initial, step, ways } from './state.mjs';
 import { Store, localStore } from './store.mjs';
 import { View } from './view.mjs';
 
@@ -74,6 +74,7 @@ class App {
 
   event(event) {
     if (event.type === 'paired') this.store.put(event.camera);
+    const before = this.state.show;
     const { state, effects } = step(this.state, event, { now: Date.now(), random: Math.random() });
     this.state = state;
     for (const effect of effects) {
@@ -81,7 +82,7 @@ class App {
       else this.connection.run(effect);
     }
     // The picture came in the usual way after all.
-    if (state.show === 'playing' && !state.byHand) this.handEvent({ type: 'close' });
+    if (state.show === 'playing' && before !== 'playing' && !state.byHand) this.handEvent({ type: 'close' });
     this.show();
   }
 
@@ -124,16 +125,18 @@ class App {
   }
 
   show() {
-    const { show, camera, link, detail, notice } = this.state;
-    const from = link ?? camera;
+    const { show, camera, link, detail, notice, way, outcomes } = this.state;
+    const brokers = ways(link ?? camera ?? {});
+    const hosts = brokers.map((b) => new URL(brokerUrl(b, this.window.location)).host);
     // The parts of a device with several cameras have names of their own; the first is what it shows unasked.
     const parts = camera?.cameras.length > 1 ? camera.cameras : [];
     const part = parts.find(({ id }) => id === camera.chosen) ?? parts[0];
     const name = [camera?.name || 'the camera', part?.name].filter(Boolean).join(' · ');
     const about = {
       name,
-      host: from ? new URL(brokerUrl(from.b, this.window.location)).host : '',
-      ownBroker: !from?.b,
+      host: link || camera ? hosts[way] : '',
+      ownBroker: !brokers[way],
+      silent: brokers.length > 1 ? hosts.filter((_, at) => outcomes[at] === 'down') : [],
       detail,
       notice,
       known: Boolean(camera?.name),

@@ -3,17 +3,16 @@
 
 import mqtt from 'mqtt';
 
-const CONNECT_TIMEOUT_MS = 8_000;
 const KEEPALIVE_S = 20;
 /** pinhole/1 envelopes have at most 32 KiB. */
 const MAX_PACKET_BYTES = 65_536;
 
 export class Broker {
   /**
-   * Connects to `url` and subscribes `topics`. `on` is {up(), down(reason), message(topic, text, retained)}; `down` is
+   * Connects to `url` within `patience` ms and subscribes `topics`. `on` is {up(), down(reason), message(topic, text, retained)}; `down` is
    * called once, and nothing after it or after `close`.
    */
-  constructor(url, topics, on) {
+  constructor(url, patience, topics, on) {
     this.on = on;
     this.ended = false;
     try {
@@ -21,7 +20,7 @@ export class Broker {
         protocolVersion: 5,
         clean: true,
         keepalive: KEEPALIVE_S,
-        connectTimeout: CONNECT_TIMEOUT_MS,
+        connectTimeout: patience,
         reconnectPeriod: 0,
         // A worker made from a blob would need a hole in the content security policy.
         timerVariant: 'native',

@@ -5,7 +5,7 @@ import { brokerUrl } from './browser.mjs';
 import { Broker } from './broker.mjs';
 import { Media } from './media.mjs';
 import { Pairing, Session, newSession, parseStatus, topics } from './protocol.mjs';
-import { fromBase64url, toBase64url } from './store.mjs';
+import { fromBase64url, newRecord } from './store.mjs';
 
 /** How often the picture is looked at. */
 const LOOK_MS = 500;
@@ -20,6 +20,8 @@ export class Connection {
     this.broker = null;
     this.topics = null;
     this.pairing = null;
+    /** The newest pairing request: {link, nd, pairing}. */
+    this.asked = null;
     this.session = null;
     /** The session's id, and that of the next one, which is subscribed before it is needed. */
     this.s = null;
@@ -82,11 +84,11 @@ export class Connection {
 
   // ---- the broker
 
-  connectBroker({ d, r, b }) {
+  connectBroker({ d, r, b, patience }) {
     this.closeBroker();
     this.topics = topics(r, d);
     this.nextS = newSession();
-    const broker = new Broker(brokerUrl(b, this.location), [this.topics.status, this.topics.out(this.nextS)], {
+    const broker = new Broker(brokerUrl(b, this.location), patience, [this.topics.status, this.topics.out(this.nextS)], {
       up: () => this.on.event({ type: 'broker-up' }),
       down: (reason) => {
         if (this.broker === broker) this.broker = null;
@@ -125,8 +127,10 @@ export class Connection {
   // ---- pairing
 
   pair({ link, nd }) {
-    this.pairing = new Pairing({ link, nd, name: this.name });
-    this.link = link;
+    // Once more by another broker: the same request gets the same answer, if that was lost.
+    const again = this.asked?.link === link && this.asked.nd === nd;
+    this.pairing = again ? this.asked.pairing : new Pairing({ link, nd, name: this.name });
+    this.asked = { link, nd, pairing: this.pairing };
     this.broker?.subscribe(this.topics.out(this.pairing.s));
     this.broker?.publish(this.topics.in, this.pairing.request());
   }
@@ -137,13 +141,10 @@ export class Connection {
       const { refusal } = this.pairing;
       return this.on.event(refusal ? { type: 'pair-refused', body: refusal } : { type: 'pair-forged' });
     }
+    const { link } = this.asked;
     this.endPairing();
-    const { d, r, b } = this.link;
-    const { k, kv, role, name } = result;
-    this.on.event({
-      type: 'paired',
-      camera: { d, r, b: b ?? null, k, kv: toBase64url(kv), role, viewer: name, name: '', cameras: [], chosen: '', ice: null },
-    });
+    this.asked = null;
+    this.on.event({ type: 'paired', camera: newRecord(link, result) });
   }
 
   endPairing() {

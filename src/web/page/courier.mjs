@@ -4,7 +4,7 @@
 import { find, write } from './carried.mjs';
 import { Media } from './media.mjs';
 import { BY_HAND, HandSession, Pairing } from './protocol.mjs';
-import { fromBase64url, toBase64url } from './store.mjs';
+import { fromBase64url, newRecord } from './store.mjs';
 import { TIMES } from './timing.mjs';
 
 export class Courier {
@@ -87,16 +87,14 @@ function answered(session, envelopes) {
   return { type: 'wrong', why: session.explain(envelopes[0]) };
 }
 
-function paired({ d, r, b }, pairing, envelopes) {
+function paired(link, pairing, envelopes) {
   for (const envelope of envelopes) {
     const result = pairing.finish(envelope);
     if (pairing.refusal) return { type: 'wrong', why: 'refused', detail: pairing.refusal.message };
     if (!result) continue;
-    const { k, kv, role, name } = result;
-    const session = new HandSession({ d, k, kv, s: pairing.s });
+    const session = new HandSession({ d: link.d, k: result.k, kv: result.kv, s: pairing.s });
     const welcome = envelopes.map((other) => session.openWelcome(other)).find((body) => body) ?? null;
-    const camera = { d, r, b: b ?? null, k, kv: toBase64url(kv), role, viewer: name, name: '', cameras: [], chosen: '', ice: null };
-    return { type: 'key', camera, welcome };
+    return { type: 'key', camera: newRecord(link, result), welcome };
   }
   return { type: 'wrong', why: pairing.explain(envelopes[0]) };
 }

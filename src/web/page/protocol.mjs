@@ -10,6 +10,8 @@ import { sha256 } from '@noble/hashes/sha2.js';
 const MAX_ENVELOPE = 32 * 1024;
 const MAX_FRAGMENT = 2048;
 const MAX_BROKER = 512;
+/** Brokers in a link at most. */
+const MAX_BROKERS = 4;
 const MAX_ROOT = 64;
 const MAX_ROOT_LEVELS = 4;
 
@@ -74,13 +76,14 @@ function isRoot(r) {
   );
 }
 
-const isBroker = (b) =>
-  b === undefined || (typeof b === 'string' && b.length <= MAX_BROKER && /^wss?:\/\/[\x21-\x7e]+$/.test(b));
+const isBroker = (b) => typeof b === 'string' && b.length <= MAX_BROKER && /^wss?:\/\/[\x21-\x7e]+$/.test(b);
+const areBrokers = (bs) => Array.isArray(bs) && bs.length < MAX_BROKERS && bs.every(isBroker);
 
 /**
  * Reads what stands after `#` in a pairing link (with or without it).
  * @param {string} fragment
- * @returns {{d: string, r: string, b?: string, S: Uint8Array}} device, root, broker, one-time secret
+ * @returns {{d: string, r: string, b?: string, bs?: string[], S: Uint8Array}} device, root, broker, more brokers,
+ *   one-time secret
  * @throws {Error} with message `malformed` (or cut), or `version` (of a later pinhole)
  */
 export function parseLink(fragment) {
@@ -95,10 +98,13 @@ export function parseLink(fragment) {
   if (!json || !Number.isInteger(json.v)) throw new Error('malformed');
   if (json.v !== 1) throw new Error('version');
   const { d, r } = json;
-  const b = json.b ?? undefined;
+  const b = json.b ?? null;
+  const bs = json.bs === undefined ? [] : json.bs;
   const S = fromBase64url(json.s);
-  if (!isDevice(d) || !isRoot(r) || !isBroker(b) || S?.length !== 32) throw new Error('malformed');
-  return b === undefined ? { d, r, S } : { d, r, b, S };
+  if (!isDevice(d) || !isRoot(r) || !(b === null || isBroker(b)) || !areBrokers(bs) || S?.length !== 32) {
+    throw new Error('malformed');
+  }
+  return { d, r, ...(b !== null && { b }), ...(bs.length > 0 && { bs }), S };
 }
 
 /**

@@ -1,5 +1,6 @@
 // Holds protocol.mjs to the vectors that the agent's own tests derive, and plays the device's side of a pairing.
 import assert from 'node:assert/strict';
+import { createPrivateKey, createPublicKey, sign, verify } from 'node:crypto';
 import { webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -119,11 +120,11 @@ test('two pairings of one link have nothing in common', () => {
 });
 
 test('reads links', () => {
-  for (const { fragment, s: secret, b, ...rest } of vectors.links) {
+  for (const { fragment, s: secret, b, bs, ...rest } of vectors.links) {
     for (const text of [fragment, `#${fragment}`]) {
       const { S, ...link } = parseLink(text);
       assert.equal(hex(S), secret);
-      assert.deepEqual(link, b === null ? rest : { ...rest, b });
+      assert.deepEqual(link, { ...rest, ...(b !== null && { b }), ...(bs.length > 0 && { bs }) });
     }
   }
   for (const { name, code, fragment } of vectors.bad_links) {
@@ -147,4 +148,16 @@ test('names topics', () => {
 test('sessions are random', () => {
   assert.match(newSession(), /^[0-9a-f]{32}$/);
   assert.notEqual(newSession(), newSession());
+});
+
+test('a device logs in with an Ed25519 signature that another implementation takes', () => {
+  const { seed, data, challenge, signature, accepted } = vectors.login;
+  const [device, x] = accepted.split(':');
+  assert.equal(device, data);
+  const pkcs8 = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), bytes(seed)]);
+  const secret = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' });
+  assert.equal(createPublicKey(secret).export({ format: 'jwk' }).x, x);
+  const message = Buffer.concat([Buffer.from(`pinhole/1 broker login|${device}|`), bytes(challenge)]);
+  assert.equal(sign(null, message, secret).toString('hex'), signature);
+  assert.ok(verify(null, message, createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' }), bytes(signature)));
 });

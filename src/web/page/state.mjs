@@ -12,6 +12,9 @@ import { TIMES, backoff } from './timing.mjs';
 /** What stays on the screen while the page tries again behind it, until a picture comes or the cause is gone. */
 const LASTING = new Set(['unreachable', 'no-picture', 'busy', 'no-camera', 'privacy', 'no-answer', 'failed']);
 
+/** The device was looked for, and not found. */
+const AWAY = new Set(['broker-unreachable', 'unknown', 'offline']);
+
 /** Where only the person can go on. */
 const FINAL = new Set([
   'no-link', 'bad-link', 'newer-link', 'no-h264', 'link-used', 'pair-refused', 'pairing-failed', 'forbidden', 'codec', 'revoked', 'replaced',
@@ -30,6 +33,12 @@ export function initial() {
     camera: null,
     broker: 'down',
     brokerFailures: 0,
+    /** Which of the device's brokers is in use: an index of `ways`. */
+    way: 0,
+    /** What came of each way since the last one that was good: 'down' (no broker), 'offline' or 'unknown' (no device). */
+    outcomes: {},
+    /** By which way the device has heard from this session last. */
+    sessionWay: 0,
     /** What the device's status last said; null: not heard yet on this connection. */
     online: null,
     nd: null,
@@ -57,6 +66,11 @@ export function initial() {
     /** {code, message}: what the device says of the picture. */
     notice: null,
   };
+}
+
+/** The brokers by which a device is reached, the first choice first; null is the page's own host. */
+export function ways({ b = null, bs = [] }) {
+  return [b, ...bs];
 }
 
 /** One event. `env` is {now: ms, random: [0, 1)}. Returns {state, effects}; the state given is left as it was. */
@@ -96,10 +110,12 @@ class Machine {
     s.failures = 0;
     s.brokerFailures = 0;
     s.unanswered = 0;
+    s.outcomes = {};
     s.show = 'connecting';
     s.detail = null;
     this.closePeer('closed');
     if (s.broker === 'down') this.connectBroker();
+    else if (s.online === false && this.ways.length > 1) this.nextWay();
     else this.goOn();
   }
 
@@ -160,12 +176,14 @@ class Machine {
     s.broker = 'down';
     s.online = null;
     s.suspect = true;
-    s.brokerFailures += 1;
-    this.cancel('status', 'steady');
+    this.cancel('status', 'steady', 'elsewhere');
     if (!this.mediaIsUp()) this.closePeer(null);
     if (s.peer === 'restarting') this.lose();
     if (FINAL.has(s.show)) return;
-    if (s.peer === 'none' && (!s.played || s.brokerFailures > 2)) this.showProblem('broker-unreachable', reason);
+    s.outcomes = { ...s.outcomes, [s.way]: 'down' };
+    if (this.hasUntriedWay()) return this.nextWay();
+    s.brokerFailures += 1;
+    if (s.peer === 'none' && (!s.played || s.brokerFailures > 2)) this.showProblem(this.roundShows(), reason);
     this.timer('broker', backoff(s.brokerFailures, this.env.random));
   }
 
@@ -178,7 +196,14 @@ class Machine {
     this.cancel('status');
     if (!online) return this.deviceGone('offline');
     if (FINAL.has(s.show)) return;
+    s.outcomes = {};
+    this.cancel('elsewhere');
     if (s.peer === 'lost') this.closePeer(null);
+    if (this.mediaIsUp() && s.sessionWay !== s.way) {
+      // The device answers where it heard from the session last.
+      s.sessionWay = s.way;
+      this.effect('hello', {});
+    }
     if (s.peer === 'none' && (cameBack || !s.waiting)) this.begin();
   }
 
@@ -356,8 +381,11 @@ class Machine {
     const s = this.state;
     switch (name) {
       case 'broker':
-        if (s.broker === 'down') this.connectBroker();
+        if (s.broker === 'down') this.nextWay();
         return;
+      case 'elsewhere':
+        // Offline here; by now the device may be back at another of its brokers, and only there.
+        return this.nextWay();
       case 'steady':
         s.brokerFailures = 0;
         return;
@@ -399,8 +427,9 @@ class Machine {
     this.cancel('broker');
     s.broker = 'connecting';
     if (s.peer === 'none') this.progress('connecting');
-    const { d, r, b } = s.link ?? s.camera;
-    this.effect('connect-broker', { d, r, b: b ?? null });
+    const { d, r } = s.link ?? s.camera;
+    const patience = this.ways.length > 1 ? TIMES.brokerOfSeveral : TIMES.broker;
+    this.effect('connect-broker', { d, r, b: this.ways[s.way], patience });
   }
 
   closeBroker() {
@@ -408,7 +437,31 @@ class Machine {
     if (s.broker !== 'down') this.effect('close-broker', {});
     s.broker = 'down';
     s.online = null;
-    this.cancel('broker', 'status', 'steady');
+    this.cancel('broker', 'status', 'steady', 'elsewhere');
+  }
+
+  get ways() {
+    const { link, camera } = this.state;
+    return ways(link ?? camera ?? {});
+  }
+
+  hasUntriedWay() {
+    return this.ways.some((_, way) => !(way in this.state.outcomes));
+  }
+
+  /** On to the next broker; there is always one, if only the same. */
+  nextWay() {
+    const s = this.state;
+    this.closeBroker();
+    s.way = (s.way + 1) % this.ways.length;
+    this.connectBroker();
+  }
+
+  /** What is wrong when every way was tried: that a broker knows of the device says more than one that is silent. */
+  roundShows() {
+    const found = Object.values(this.state.outcomes);
+    if (found.includes('offline')) return 'offline';
+    return found.includes('unknown') ? 'unknown' : 'broker-unreachable';
   }
 
   /** Online, and no session: pair if there is a link, else ask for the picture. */
@@ -427,6 +480,7 @@ class Machine {
     }
     s.suspect = false;
     s.playingSince = null;
+    s.sessionWay = s.way;
     this.effect('open-session', { camera: s.camera, nd: s.nd });
     this.progress('asking');
     s.greeted = false;
@@ -464,7 +518,8 @@ class Machine {
     s.unanswered += 1;
     if (s.unanswered < 2) {
       this.closePeer(null);
-      return this.goOn();
+      // This broker may be the one that lets nothing through.
+      return this.ways.length > 1 ? this.nextWay() : this.goOn();
     }
     s.unanswered = 0;
     this.fail('no-answer', { atLeast: TIMES.patient });
@@ -489,14 +544,30 @@ class Machine {
   /** The device is not there. Media that still flows is left alone. */
   deviceGone(show) {
     const s = this.state;
+    if (FINAL.has(s.show)) return;
     if (show === 'shutdown') s.online = false;
     else if (this.mediaIsUp()) {
       s.suspect = true;
       if (s.peer === 'restarting') this.lose();
+      // Its own connection to this broker may be what broke.
+      if (this.ways.length > 1) this.elsewhere(show);
       return;
     }
-    if (FINAL.has(s.show)) return;
-    this.giveUp(show);
+    const lasting = show === 'shutdown' ? show : this.elsewhere(show);
+    if (lasting) this.giveUp(lasting);
+    else this.closePeer(null);
+  }
+
+  /** The device is not at this broker: tries those that were not tried, else waits here for a while. What to show then. */
+  elsewhere(found) {
+    const s = this.state;
+    s.outcomes = { ...s.outcomes, [s.way]: found };
+    if (this.hasUntriedWay()) {
+      this.nextWay();
+      return null;
+    }
+    if (this.ways.length > 1) this.timer('elsewhere', TIMES.patient);
+    return this.roundShows();
   }
 
   /** Ends the session; the device's next status starts another. */
@@ -552,6 +623,9 @@ class Machine {
     const s = this.state;
     if (LASTING.has(s.show)) return;
     if (s.show === 'broker-unreachable' && show === 'connecting') return;
+    // Going round among several brokers is no news, until one of them knows more.
+    const searching = show === 'connecting' || show === 'finding';
+    if (searching && this.ways.length > 1 && !this.hasUntriedWay() && AWAY.has(s.show)) return;
     s.show = s.played && show !== 'pairing' ? 'reconnecting' : show;
     s.detail = null;
   }

@@ -63,8 +63,8 @@ class Page {
     return page;
   }
 
-  static playing() {
-    const page = Page.started({ camera: CAMERA });
+  static playing(camera = CAMERA) {
+    const page = Page.started({ camera });
     page.tell('broker-up');
     page.online();
     page.tell('welcome', { body: WELCOME });
@@ -532,4 +532,138 @@ test('a key that came by hand is used when the broker is back', () => {
   page.tell('has-key', { camera: CAMERA });
   page.tell('broker-up');
   assert.deepEqual(page.online(), ['open-session', 'hello']);
+});
+
+// ---- several brokers
+
+const SEVERAL = { ...CAMERA, bs: ['wss://one.example/mqtt', 'wss://two.example/mqtt'] };
+
+/** The broker that the page turns to. */
+const turnedTo = (page) => page.effects.find(({ type }) => type === 'connect-broker')?.b;
+
+test('a broker that is dead is followed by the next one at once', () => {
+  const page = Page.started({ camera: SEVERAL });
+  assert.equal(turnedTo(page), null, 'the page’s own host comes first');
+  page.tell('broker-down');
+  assert.equal(turnedTo(page), 'wss://one.example/mqtt');
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['open-session', 'hello']);
+  assert.equal(page.show, 'asking');
+});
+
+test('a link pairs by whichever of its brokers works', () => {
+  const page = Page.started({ link: { ...LINK, b: 'wss://dead.example/', bs: ['wss://one.example/mqtt'] } });
+  assert.equal(turnedTo(page), 'wss://dead.example/');
+  page.tell('broker-down');
+  assert.equal(turnedTo(page), 'wss://one.example/mqtt');
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['pair']);
+});
+
+test('a device that is offline at one broker is looked for at the others', () => {
+  const page = Page.started({ camera: SEVERAL });
+  page.tell('broker-up');
+  page.tell('status', { online: false });
+  assert.equal(turnedTo(page), 'wss://one.example/mqtt');
+  page.tell('broker-up');
+  page.fire('status');
+  assert.equal(turnedTo(page), 'wss://two.example/mqtt');
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['open-session', 'hello']);
+});
+
+test('when no way leads to the device, what is known best is said, and all are tried again', () => {
+  const page = Page.started({ camera: SEVERAL });
+  page.tell('broker-down');
+  page.tell('broker-up');
+  page.tell('status', { online: false });
+  assert.notEqual(page.show, 'offline', 'there is one more to try');
+  page.tell('broker-down', { reason: 'refused' });
+  assert.equal(page.show, 'offline');
+  assert.deepEqual(page.state.outcomes, { 0: 'down', 1: 'offline', 2: 'down' });
+  page.fire('broker');
+  assert.equal(turnedTo(page), null);
+  assert.equal(page.show, 'offline', 'trying again is no news');
+  page.tell('broker-down');
+  page.fire('broker');
+  page.tell('broker-up');
+  assert.equal(page.show, 'offline');
+  page.online();
+  assert.equal(page.show, 'asking');
+  assert.deepEqual(page.state.outcomes, {});
+});
+
+test('when no broker answers, the page says so and waits longer from round to round', () => {
+  const page = Page.started({ camera: SEVERAL });
+  const waits = [];
+  for (let round = 0; round < 3; round += 1) {
+    // The first round goes at once from one to the next, later ones with a pause after each.
+    do page.tell('broker-down', { reason: 'refused' });
+    while (!page.timers.has('broker'));
+    assert.equal(page.show, 'broker-unreachable');
+    waits.push(page.timers.get('broker') - page.now);
+    page.fire('broker');
+  }
+  assert.ok(waits[0] < waits[1] && waits[1] < waits[2], `${waits}`);
+});
+
+test('offline everywhere, the page stays at one broker and looks at the others now and then', () => {
+  const page = Page.started({ camera: { ...CAMERA, bs: ['wss://one.example/mqtt'] } });
+  page.tell('broker-up');
+  page.tell('status', { online: false });
+  page.tell('broker-up');
+  page.tell('status', { online: false });
+  assert.equal(page.show, 'offline');
+  assert.equal(page.state.broker, 'up');
+  assert.ok(page.timers.get('elsewhere') - page.now >= TIMES.patient);
+  assert.deepEqual(page.fire('elsewhere'), ['close-broker', 'connect-broker']);
+  assert.equal(turnedTo(page), null);
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['open-session', 'hello']);
+  assert.ok(!page.timers.has('elsewhere'));
+});
+
+test('media outlives its broker, and signaling comes back by another, which the device is told', () => {
+  const page = Page.playing(SEVERAL);
+  page.tell('broker-down');
+  assert.deepEqual(page.effects.map(({ type }) => type), ['connect-broker'], 'no picture is given up');
+  assert.equal(turnedTo(page), 'wss://one.example/mqtt');
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['hello']);
+  assert.deepEqual(page.online('b'.repeat(32)), [], 'once');
+  page.frames(2000, true);
+  assert.equal(page.show, 'playing');
+  page.tell('welcome', { body: WELCOME });
+  assert.equal(page.show, 'playing');
+});
+
+test('media goes on while the device has lost the broker, and another takes its place', () => {
+  const page = Page.playing(SEVERAL);
+  page.tell('status', { online: false });
+  assert.equal(turnedTo(page), 'wss://one.example/mqtt');
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['hello']);
+  assert.equal(page.show, 'playing');
+});
+
+test('silence is asked for a second time by another broker', () => {
+  const page = Page.started({ camera: SEVERAL });
+  page.tell('broker-up');
+  page.online();
+  assert.deepEqual(page.fire('answer'), ['close-peer', 'close-broker', 'connect-broker']);
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['open-session', 'hello']);
+  page.fire('answer');
+  assert.equal(page.show, 'no-answer');
+});
+
+test('the person’s wish to try again looks at the other brokers, too', () => {
+  const page = Page.started({ camera: { ...CAMERA, bs: ['wss://one.example/mqtt'] } });
+  page.tell('broker-up');
+  page.tell('status', { online: false });
+  page.tell('broker-up');
+  page.tell('status', { online: false });
+  page.tell('retry');
+  assert.equal(turnedTo(page), null);
+  assert.equal(page.show, 'connecting');
 });

@@ -1,8 +1,9 @@
 // The cameras this browser has keys for, in localStorage (per origin). Not here: the page's other state.
 //
-// A record is {d, r, b, k, kv, role, viewer, name, cameras, chosen, ice}: device, root, broker (null: the page's own
-// host), key id, key (base64url), role and what the device calls this viewer (both from pairing), the device's name and
-// cameras (from `welcome`), the chosen camera's id, and ICE servers with their expiry.
+// A record is {d, r, b, bs, k, kv, role, viewer, name, cameras, chosen, ice}: device, root, broker (null: the page's own
+// host), more brokers (older records have none), key id, key (base64url), role and what the device calls this viewer
+// (both from pairing), the device's name and cameras (from `welcome`), the chosen camera's id, and ICE servers with
+// their expiry.
 
 const ITEM = 'pinhole.cameras';
 
@@ -71,6 +72,11 @@ export class Store {
       return false;
     }
   }
+}
+
+/** The record of a viewer that was paired just now: `link` is what led there, and the rest what the device gave. */
+export function newRecord({ d, r, b, bs }, { k, kv, role, name }) {
+  return { d, r, b: b ?? null, bs: bs ?? [], k, kv: toBase64url(kv), role, viewer: name, name: '', cameras: [], chosen: '', ice: null };
 }
 
 function isRecord(record) {

@@ -2,6 +2,10 @@
 
 /** Milliseconds. */
 export const TIMES = {
+  /** For a connection to the broker … */
+  broker: 8_000,
+  /** … and where there are others to try. */
+  brokerOfSeveral: 4_000,
   /** After subscribing, a retained status arrives at once or there is none. */
   status: 3_000,
   /** For the answer to a pairing request. Silence means that the device does not know the link. */

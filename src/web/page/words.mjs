@@ -9,13 +9,15 @@ const HOW_TO_GET_A_LINK =
 
 /**
  * {title, text, buttons, busy, quiet} for a state. `busy` draws the moving dots, `quiet` keeps the last picture visible
- * under a small note. `about` is {name, host, ownBroker, detail}: the camera's name, the address of its broker, whether
- * that broker is part of the device, and the device's own words.
+ * under a small note. `about` is {name, host, ownBroker, silent, detail}: the camera's name, the address of its broker,
+ * whether that broker is part of the device, which brokers do not answer where there are several, and the device's own
+ * words.
  */
-export function words(show, { name = 'the camera', host = '', ownBroker = true, detail = null } = {}) {
+export function words(show, { name = 'the camera', host = '', ownBroker = true, silent = [], detail = null } = {}) {
   const say = (title, text, extra = {}) => ({ title, text, buttons: NONE, busy: false, quiet: false, ...extra });
   const reason = detail ? ` It says: ${sentence(detail)}` : '';
   const broker = host ? ` at ${host}` : '';
+  const elsewhere = silent.length > 0 ? ` Nothing answers at ${list(silent)}.` : '';
   switch (show) {
     case 'loading':
       return say('', '');
@@ -54,6 +56,12 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
         'The answer did not come from the camera that made this link. Run “pinhole pair” on the device for a new link; if it happens again, do not trust this broker.',
       );
     case 'broker-unreachable':
+      if (silent.length > 1) {
+        return say('No way to the camera', `Nothing answers at ${list(silent)}. Check your network, and that pinhole or one of its brokers is running. Trying again by itself.`, {
+          busy: true,
+          buttons: ['retry'],
+        });
+      }
       return ownBroker
         ? say(
             'The camera does not answer',
@@ -68,11 +76,11 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
     case 'unknown':
       return say(
         'No such camera online',
-        'The broker has never heard of this camera, or its device is switched off. The picture starts by itself when it appears.',
+        `The broker has never heard of this camera, or its device is switched off.${elsewhere} The picture starts by itself when it appears.`,
         { buttons: ['by-hand', 'forget'] },
       );
     case 'offline':
-      return say(`${start(name)} is offline`, 'Its device is switched off or has no network. The picture starts by itself when it is back.', {
+      return say(`${start(name)} is offline`, `Its device is switched off or has no network.${elsewhere} The picture starts by itself when it is back.`, {
         buttons: ['by-hand'],
       });
     case 'shutdown':
@@ -201,6 +209,11 @@ export const STATES = [
   'link-used', 'pairing-failed', 'broker-unreachable', 'unknown', 'offline', 'shutdown', 'no-answer', 'revoked', 'forbidden', 'busy',
   'no-h264', 'codec', 'unreachable', 'no-picture', 'no-camera', 'privacy', 'replaced', 'idle', 'failed', 'hand-connecting', 'hand-unreachable', 'hand-lost',
 ];
+
+/** "a", "a and b", "a, b and c". */
+function list(names) {
+  return names.length > 1 ? `${names.slice(0, -1).join(', ')} and ${names.at(-1)}` : names[0];
+}
 
 /** As the beginning of a sentence. */
 function start(name) {

@@ -7,7 +7,7 @@ const ABOUT = { name: 'the camera', host: '192.0.2.7:8080', ownBroker: true, det
 
 for (const show of STATES.filter((state) => state !== 'loading')) {
   test(`${show}: has a title that is no sentence, and a text of whole sentences`, () => {
-    for (const about of [ABOUT, { ...ABOUT, ownBroker: false }, { ...ABOUT, detail: null }, {}]) {
+    for (const about of [ABOUT, { ...ABOUT, ownBroker: false }, { ...ABOUT, detail: null }, { ...ABOUT, silent: ['a', 'b'] }, {}]) {
       const { title, text } = words(show, about);
       assert.match(title, /^\p{Lu}.*[^.]$/u);
       if (show !== 'playing') assert.match(text, /^\p{Lu}.*\.$/u);
@@ -57,4 +57,11 @@ test('everything that is wrong with what was put in has words', async () => {
     ...explain.matchAll(/(?:return|\?|:) '([a-z]+)'/g),
   ].map(([, why]) => why);
   assert.deepEqual([...new Set(reasons)].sort(), [...HAND_ERRORS].sort());
+});
+
+test('names every broker that does not answer', () => {
+  const silent = ['192.0.2.1:8480', 'a.example', 'b.example'];
+  assert.match(words('broker-unreachable', { ...ABOUT, silent }).text, /Nothing answers at 192\.0\.2\.1:8480, a\.example and b\.example\./);
+  assert.match(words('offline', { ...ABOUT, silent: ['a.example'] }).text, /Nothing answers at a\.example\./);
+  assert.doesNotMatch(words('offline', ABOUT).text, /Nothing answers/);
 });

@@ -9,7 +9,7 @@ use pinhole::{
     signal::{
         keys::ViewerRecord,
         link::Link,
-        topic::{DeviceNonce, SessionId, Topics},
+        topic::{Address, DeviceNonce, SessionId},
         viewer::{Status, ViewerPairing, new_session},
     },
 };
@@ -33,13 +33,13 @@ pub fn address(url: &str) -> Result<(Link, String)> {
 /// The viewer's MQTT connection.
 pub struct Mail {
     client: AsyncClient,
-    topics: Topics,
+    address: Address,
     incoming: mpsc::Receiver<(String, Bytes)>,
     acknowledged: mpsc::Receiver<()>,
 }
 
 impl Mail {
-    pub async fn connect(broker: &str, topics: Topics) -> Result<Self> {
+    pub async fn connect(broker: &str, address: Address) -> Result<Self> {
         let mut options =
             MqttOptions::new(format!("test-{}", new_session()), rumqttc::Broker::websocket(broker)?);
         options.set_max_packet_size(Some(65536));
@@ -61,7 +61,7 @@ impl Mail {
                 }
             }
         });
-        let mail = Self { client, topics, incoming, acknowledged };
+        let mail = Self { client, address, incoming, acknowledged };
         Ok(mail)
     }
 
@@ -71,12 +71,12 @@ impl Mail {
     }
 
     pub async fn nonce(&mut self) -> Result<DeviceNonce> {
-        self.subscribe(self.topics.status()).await?;
+        self.subscribe(self.address.topic_status()).await?;
         loop {
             let (topic, payload) =
                 timeout(PATIENCE, self.incoming.recv()).await?.context("the broker is gone")?;
             match Status::parse(&payload) {
-                Some(Status::Online { nonce }) if topic == self.topics.status() => return Ok(nonce),
+                Some(Status::Online { nonce }) if topic == self.address.topic_status() => return Ok(nonce),
                 _ => {}
             }
         }
@@ -94,13 +94,13 @@ impl Mail {
     }
 
     pub async fn listen(&mut self, session: SessionId) -> Result<()> {
-        self.subscribe(self.topics.out(session)).await
+        self.subscribe(self.address.topic_out(&session)).await
     }
 
     pub async fn send(&self, envelope: Bytes) -> Result<()> {
         let options = PublishOptions::new(QoS::AtLeastOnce);
         self.client
-            .publish(self.topics.inbox(), envelope.to_vec(), options)
+            .publish(self.address.topic_in(), envelope.to_vec(), options)
             .await
             .map_err(|error| anyhow!("{error}"))
     }
@@ -112,7 +112,7 @@ impl Mail {
                 .await
                 .context("no answer came")?
                 .context("the broker is gone")?;
-            if topic != self.topics.status() {
+            if topic != self.address.topic_status() {
                 return Ok(payload);
             }
         }

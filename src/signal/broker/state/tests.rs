@@ -1,8 +1,10 @@
 //! The broker's state by lists of operations.
 
+mod devices;
+
 use std::time::Duration;
 
-use super::*;
+use super::{super::packet::Will, *};
 use crate::signal::{Address, topic::DeviceId};
 
 const IN: &str = "pinhole/abcdefghijkl2345/in";
@@ -17,13 +19,13 @@ struct Bench {
 impl Bench {
     fn new(limits: Limits) -> Self {
         let device = DeviceId::parse("abcdefghijkl2345").unwrap();
-        let rules = Rules::new(&Address { root: "pinhole".to_owned(), device });
+        let rules = Rules::new(&Address { root: "pinhole".to_owned(), device }, [other()]);
         Self { state: State::new(rules, limits), now: crate::clock::now() }
     }
 
     fn connect(&mut self, id: &str, version: Version, ip: u8) -> Result<ClientKey, ConnectAckReason> {
         self.state
-            .connect(&hello(id, version), IpAddr::from([192, 0, 2, ip]), self.now)
+            .connect(&hello(id, version), Party::Viewer, IpAddr::from([192, 0, 2, ip]), self.now)
             .map(|admitted| admitted.key)
     }
 
@@ -57,6 +59,8 @@ fn hello(id: &str, version: Version) -> Connect {
         receive_maximum: u16::MAX,
         maximum_packet: None,
         wants_session: false,
+        will: None,
+        auth: None,
         refused: None,
     }
 }
@@ -81,6 +85,19 @@ fn out(session: u8) -> (SessionId, String) {
 
 fn publish(topic: &str, retain: Retain, packet_id: Option<NonZeroU16>) -> Request {
     Request::Publish { topic: topic.into(), payload: Bytes::from_static(b"x"), retain, packet_id }
+}
+
+const OTHER: &str = "bbbbbbbbbbbbbbbb";
+const OTHER_IN: &str = "pinhole/bbbbbbbbbbbbbbbb/in";
+const OTHER_STATUS: &str = "pinhole/bbbbbbbbbbbbbbbb/status";
+
+fn other() -> DeviceId {
+    DeviceId::parse(OTHER).unwrap()
+}
+
+fn with_will(topic: &str, payload: &'static [u8], retain: Retain) -> Connect {
+    let will = Will { topic: topic.into(), payload: Bytes::from_static(payload), retain };
+    Connect { will: Some(will), ..hello("with a will", Version::V5) }
 }
 
 #[test]
@@ -270,11 +287,12 @@ fn clients_are_bounded_altogether_and_per_address() {
 }
 
 #[test]
-fn will_and_odd_client_ids_are_refused() {
+fn what_is_not_supported_and_odd_client_ids_are_refused() {
     let mut bench = Bench::new(Limits::default());
-    let will = Connect { refused: Some(ConnectAckReason::NotAuthorized), ..hello("v", Version::V5) };
+    let will = Connect { refused: Some(ConnectAckReason::QosNotSupported), ..hello("v", Version::V5) };
     let ip = IpAddr::from([192, 0, 2, 1]);
-    assert_eq!(bench.state.connect(&will, ip, bench.now), Err(ConnectAckReason::NotAuthorized));
+    let refused = bench.state.connect(&will, Party::Viewer, ip, bench.now);
+    assert_eq!(refused, Err(ConnectAckReason::QosNotSupported));
     for odd in ["a\0b", "a\nb", "x".repeat(65).as_str()] {
         assert_eq!(bench.connect(odd, Version::V5, 1), Err(ConnectAckReason::ClientIdentifierNotValid));
     }
@@ -284,8 +302,8 @@ fn will_and_odd_client_ids_are_refused() {
 fn nameless_clients_get_different_ids() {
     let mut bench = Bench::new(Limits::default());
     let ip = IpAddr::from([192, 0, 2, 1]);
-    let one = bench.state.connect(&hello("", Version::V5), ip, bench.now).unwrap();
-    let two = bench.state.connect(&hello("", Version::V5), ip, bench.now).unwrap();
+    let one = bench.state.connect(&hello("", Version::V5), Party::Viewer, ip, bench.now).unwrap();
+    let two = bench.state.connect(&hello("", Version::V5), Party::Viewer, ip, bench.now).unwrap();
     assert!(one.assigned.is_some());
     assert_ne!(one.assigned, two.assigned);
     assert_eq!(bench.state.connected(), 2);
@@ -347,7 +365,15 @@ fn invariants_hold_after_every_operation() {
         for _ in 0..400 {
             bench.now += Duration::from_millis(random.below(40) as u64);
             let version = [Version::V3, Version::V5][random.below(2)];
-            match random.below(8) {
+            match random.below(9) {
+                8 => {
+                    let ip = IpAddr::from([192, 0, 2, 9]);
+                    let will = with_will(OTHER_STATUS, b"gone", Retain::Yes);
+                    let device = Party::Device(other());
+                    keys.extend(
+                        bench.state.connect(&will, device, ip, bench.now).map(|admitted| admitted.key),
+                    );
+                }
                 0 | 1 => {
                     let name = ["a", "b", "c", "d", "e", "f", "g"][random.below(7)];
                     keys.extend(bench.connect(name, version, random.below(3) as u8));
@@ -357,7 +383,10 @@ fn invariants_hold_after_every_operation() {
                 4 => bench.state.publish_reply(out(random.below(4) as u8).0, &Bytes::from_static(b"r")),
                 _ if !keys.is_empty() => {
                     let key = keys[random.below(keys.len())];
-                    let topic = [IN, STATUS, "#", &out(random.below(4) as u8).1][random.below(4)].to_owned();
+                    let out = out(random.below(4) as u8).1;
+                    let other_out = out.replace("abcdefghijkl2345", OTHER);
+                    let topics = [IN, STATUS, "#", &out, OTHER_IN, OTHER_STATUS, &other_out];
+                    let topic = topics[random.below(topics.len())].to_owned();
                     let request = match random.below(5) {
                         0 => publish(&topic, [Retain::Yes, Retain::No][random.below(2)], Some(id(1))),
                         1 | 2 => Request::Subscribe { packet_id: id(1), filters: vec![filter(&topic)] },
@@ -375,17 +404,24 @@ fn invariants_hold_after_every_operation() {
 }
 
 fn verify(state: &State, limits: &Limits) {
-    assert!(state.by_id.len() <= limits.clients);
-    assert!(state.clients.len() <= 2 * limits.clients);
-    for (id, key) in &state.by_id {
+    let viewers = |client: &&Client| client.identity.party == Party::Viewer;
+    let there = state.clients.values().filter(viewers).filter(|client| client.cut.is_none()).count();
+    assert!(there <= limits.clients);
+    assert!(state.clients.len() <= 2 * limits.clients + CONNECTIONS_OF_DEVICE);
+    for (identity, key) in &state.by_identity {
         let client = &state.clients[key];
-        assert_eq!((&client.id, client.cut), (id, None));
+        assert_eq!((&client.identity, client.cut), (identity, None));
     }
     for (key, client) in &state.clients {
         assert!(client.queue.len() <= limits.queue);
+        assert_eq!(
+            client.queued_bytes,
+            client.queue.iter().map(|message| message.payload.len()).sum::<usize>()
+        );
         assert!(client.unacknowledged.len() <= client.window);
         assert!(client.subscriptions.len() <= limits.subscriptions_per_client);
-        assert_eq!(client.cut.is_none(), state.by_id.get(&client.id) == Some(key));
+        assert_eq!(client.cut.is_none(), state.by_identity.get(&client.identity) == Some(key));
     }
+    assert!(state.statuses.len() <= 2);
     assert!(state.woken.iter().all(|key| state.clients.contains_key(key)));
 }

@@ -58,7 +58,8 @@ fn carriers_take_nothing_that_is_for_the_hand_and_the_hand_nothing_of_theirs() {
     let (_, envelope) = hand(1);
     assert_eq!(desk.receive(now, &envelope), []);
     let secret = desk.invite(now, Invite::to(Role::View));
-    let link = Link { device: device(), root: "pinhole".into(), secret, broker: None };
+    let link =
+        Link { device: device(), root: "pinhole".into(), secret, broker: None, more_brokers: Vec::new() };
     let pairing = ViewerPairing::new(link.clone(), DeviceNonce::BY_HAND, "Anna").unwrap();
     assert_eq!(desk.receive(now, &pairing.request()), []);
     assert_eq!(desk.counters(), DeskCounters { stale: 2, ..DeskCounters::default() });
@@ -105,7 +106,8 @@ fn a_link_pairs_by_hand_and_then_no_other() {
     let now = clock::now();
     let mut desk = desk(0, now);
     let secret = desk.invite(now, Invite::to(Role::Control));
-    let link = Link { device: device(), root: "pinhole".into(), secret, broker: None };
+    let link =
+        Link { device: device(), root: "pinhole".into(), secret, broker: None, more_brokers: Vec::new() };
     let mut pairing = ViewerPairing::new(link.clone(), DeviceNonce::BY_HAND, "Anna").unwrap();
     let Ok(ByHand::Pair(Output::Pair { pairing: id, .. })) = desk.receive_by_hand(now, &pairing.request())
     else {
@@ -126,7 +128,8 @@ fn a_link_pairs_by_hand_and_then_no_other() {
     let second = ViewerPairing::new(link, DeviceNonce::BY_HAND, "Ben").unwrap();
     assert_eq!(refusal(&mut desk, &second.request()), HandRefusal::LinkUsed);
     let secret = PairingSecret::from_bytes([9; 32]);
-    let old = Link { device: device(), root: "pinhole".into(), secret, broker: None };
+    let old =
+        Link { device: device(), root: "pinhole".into(), secret, broker: None, more_brokers: Vec::new() };
     let old = ViewerPairing::new(old, DeviceNonce::BY_HAND, "Ben").unwrap();
     assert_eq!(refusal(&mut desk, &old.request()), HandRefusal::UnknownLink);
 }
