@@ -60,9 +60,11 @@ const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 const GATHERING_TIMEOUT: Duration = Duration::from_millis(100);
 /// The same for an answer that must hold them all, those of STUN and TURN servers included. Below `STACK_TIMEOUT`.
 const WHOLE_GATHERING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between the checks of each candidate while an answer is carried by hand: routers forget what they have opened after
-/// 30 s at the soonest (RFC 4787, section 4.3, asks for two minutes).
-const WAITING_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// Between the checks of each candidate while an answer is carried by hand. They keep open what our router has opened
+/// for them; fewer would do, but the crate makes none that are rarer.
+const WAITING_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Candidates of a viewer that is answered by hand: the checks to them go on for up to an hour, wherever they lead.
+const WAITING_CANDIDATES: usize = 12;
 /// Packets kept for re-sending: more than a second at 4 Mbit/s, at most 600 KiB a viewer. A power of two.
 const RESEND_BUFFER: u16 = 512;
 /// Closer to the wire than the crate's NACK responder (4000), so that `Feedback` cuts NACKs down before it.
@@ -158,7 +160,10 @@ impl Connection {
         profile_level: [u8; 3],
         signaling: Signaling,
     ) -> Result<Answered, RtcError> {
-        let offer = Offer::parse(offer)?;
+        let offer = match signaling {
+            Signaling::Live => Offer::parse(offer)?,
+            Signaling::ByHand { .. } => Offer::parse(offer)?.with_candidates(WAITING_CANDIDATES),
+        };
         let format = codec::choose(offer.formats(), profile_level).ok_or(RtcError::NoH264)?.clone();
         let addresses = addresses::present(settings.addresses.as_deref());
         if addresses.is_empty() {
@@ -311,7 +316,7 @@ fn checks(settings: SettingEngineBuilder, signaling: Signaling) -> SettingEngine
         return settings.with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), None);
     };
     // By itself the crate gives up after 30 s, and on each pair after seven checks. When to give up is the session's to say.
-    let attempts = wait.as_secs() / WAITING_CHECK_INTERVAL.as_secs() + 1;
+    let attempts = wait.as_millis() / WAITING_CHECK_INTERVAL.as_millis() + 1;
     settings.with_ice_timeouts(None, Some(wait), None).with_ice_connection_attempts(
         Some(WAITING_CHECK_INTERVAL),
         Some(attempts.try_into().unwrap_or(u16::MAX)),
