@@ -56,6 +56,7 @@ use crate::{
         Address, Carrier,
         broker::{self, Broker, Limits},
         desk::Desk,
+        door::Doorbell,
         exchange::{Command, Exchange},
         keys::{self, KeyError, KeyStore},
         login::LoginKey,
@@ -99,7 +100,8 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
     let (commands, queue) = mpsc::channel(8);
-    let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue };
+    let (_doorbell, knocks) = Doorbell::new();
+    let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue, knocks };
     let mut exchange = tasks::spawn("exchange", exchange.run());
     let web_stop = CancellationToken::new();
     let mqtt = broker_listener.zip(broker.clone()).map(|(listener, broker)| {

@@ -3,10 +3,11 @@
 //! envelope means (`desk`), and what a viewer gets (`peer`).
 //!
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
-//! carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
+//! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
 
 mod by_hand;
 mod people_work;
+mod route;
 
 pub use self::by_hand::{Carried, HandReply};
 
@@ -25,10 +26,14 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::by_hand::Waiting;
+use self::{
+    by_hand::Waiting,
+    route::{Route, Routes},
+};
 use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
+    door::Knock,
     keys::{self, KeyStore, ViewerRecord},
     link::PairingSecret,
     message::{ByeReason, ErrorCode, Role, ToViewer},
@@ -79,12 +84,14 @@ pub struct Exchange {
     pub peers: Peers,
     pub from_peers: mpsc::Receiver<ToSession>,
     pub commands: mpsc::Receiver<Command>,
+    /// From the agent's own doors.
+    pub knocks: mpsc::Receiver<Knock>,
 }
 
 impl Exchange {
     /// Runs until [`Command::Stop`], or until nobody can send one any more.
     pub async fn run(self) {
-        let Self { desk, store, carriers, mut from_peers, peers, mut commands } = self;
+        let Self { desk, store, carriers, mut from_peers, peers, mut commands, mut knocks } = self;
         let mut watching = peers.viewers();
         let withheld = store.viewers().iter().filter(|viewer| !desk.has(viewer.id));
         let mut work = Work {
@@ -94,7 +101,7 @@ impl Exchange {
             carriers,
             peers: Some(peers),
             turn: 0,
-            routes: HashMap::new(),
+            routes: Routes::default(),
             by_hand: HashMap::new(),
             watching: watching.clone(),
             present: BTreeSet::new(),
@@ -141,6 +148,7 @@ impl Exchange {
                 () = clock::sleep_until(Some(work.check_at)) => work.check(clock::now()),
                 Some(message) = from_peers.recv() => work.send(message),
                 Ok(()) = watching.changed() => work.note_present(),
+                Some(knock) = knocks.recv() => work.on_knock(knock),
                 (index, event) = next_event(&mut work.carriers, work.turn) => {
                     work.turn = index + 1;
                     work.on_event(index, event);
@@ -166,8 +174,8 @@ struct Work {
     turn: usize,
     /// `None` once the agent is stopping: then nobody is let in.
     peers: Option<Peers>,
-    /// By which carrier each session's last envelope came: its answers go back that way.
-    routes: HashMap<SessionId, usize>,
+    /// By which way each session's answers go back.
+    routes: Routes,
     /// What owners wait for who carry it back by hand. No more than connections to the control socket.
     by_hand: HashMap<SessionId, Waiting>,
     /// Who watches now.
@@ -214,13 +222,13 @@ impl Work {
                 }
                 Output::Reply { session, envelope } => {
                     // One viewer's envelope may end another session of it, which came by another carrier.
-                    if let Some(index) = self.routes.get(&session).copied().or(from) {
+                    if let Some(index) = self.routes.carrier(session).or(from) {
                         self.publish(index, Outgoing::Reply { session, envelope });
                     }
                 }
                 Output::Deliver { session, viewer, role, message } => {
                     if let Some(index) = from {
-                        self.routes.insert(session, index);
+                        self.routes.by_carrier(session, index);
                     }
                     self.seen.insert(viewer, clock::now());
                     self.deliver(Inbound { session, viewer, role, message });
@@ -230,10 +238,32 @@ impl Work {
                     self.carry_out(from, answer.into_iter().collect());
                 }
                 Output::Ended { session } => {
-                    self.routes.remove(&session);
+                    self.routes.remove(session);
                 }
             }
         }
+    }
+
+    /// A door has let its viewer in; it may have been revoked since.
+    fn on_knock(&mut self, knock: Knock) {
+        let (session, viewer, message) = match knock {
+            Knock::Open { session, viewer, message, answers } => {
+                self.routes.by_door(session, viewer, answers);
+                (session, viewer, message)
+            }
+            Knock::Go { session, message } => {
+                let Some(viewer) = self.routes.direct_viewer(session) else { return };
+                (session, viewer, message)
+            }
+        };
+        let is_let_in = |record: &&ViewerRecord| record.id == viewer && !self.withheld.contains(&viewer);
+        let Some(role) = self.store.viewers().iter().find(is_let_in).map(|record| record.role) else {
+            let message = ToViewer::Bye { reason: ByeReason::Revoked };
+            self.send(ToSession { session, message, last: Last::Yes });
+            return;
+        };
+        self.seen.insert(viewer, clock::now());
+        self.deliver(Inbound { session, viewer, role, message });
     }
 
     fn deliver(&mut self, inbound: Inbound) {
@@ -270,14 +300,23 @@ impl Work {
 
     fn send(&mut self, message: ToSession) {
         let Some(ToSession { session, message, last }) = self.of_carriers(message) else { return };
-        if let Some(envelope) = self.desk.seal(clock::now(), session, &message)
-            && let Some(&index) = self.routes.get(&session)
-        {
-            self.publish(index, Outgoing::Reply { session, envelope });
+        match self.routes.get(session) {
+            Some(Route::Direct { answers, .. }) => {
+                let sent = answers.try_send(message);
+                if sent.is_err() {
+                    debug!(%session, "a message is lost: its door is overrun, or gone");
+                }
+            }
+            Some(&Route::Carrier(index)) => {
+                if let Some(envelope) = self.desk.seal(clock::now(), session, &message) {
+                    self.publish(index, Outgoing::Reply { session, envelope });
+                }
+            }
+            None => {}
         }
         if last == Last::Yes {
             self.desk.end(session);
-            self.routes.remove(&session);
+            self.routes.remove(session);
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod broker;
 pub mod desk;
+pub mod door;
 pub mod envelope;
 pub mod exchange;
 pub mod hand;
@@ -16,6 +17,7 @@ pub mod pairing;
 pub mod people;
 pub mod topic;
 pub mod viewer;
+pub mod whole;
 
 #[cfg(test)]
 mod vectors;

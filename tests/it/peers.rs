@@ -19,6 +19,7 @@ use pinhole::{
     signal::{
         message::{ByeReason, Candidate, ErrorCode, IceServer, Offer, Role, ToDevice, ToViewer},
         topic::{KeyId, SessionId},
+        whole::Whole,
     },
     tasks,
 };
@@ -163,6 +164,27 @@ impl Device {
         within("the end", self.peers.shutdown()).await;
         tokio::task::block_in_place(|| self.pipeline.stop());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn candidates_end_after_each_answer_so_that_it_can_be_whole() {
+    let mut device = Device::new();
+    let viewer = Viewer::new().await;
+    let mut offer = viewer.offer().await;
+    for _ in 0..2 {
+        device.offer(1, offer);
+        let mut whole = Whole::default();
+        while !whole.is_complete() {
+            let said = within("an end of candidates", device.answers.recv()).await.unwrap();
+            whole.take(&said.message);
+        }
+        let sdp = whole.sdp().unwrap();
+        assert!(sdp.contains("a=candidate:") && sdp.contains("a=end-of-candidates"), "{sdp}");
+        viewer.take(&sdp).await;
+        offer = viewer.restart_offer().await;
+    }
+    viewer.close().await;
+    device.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

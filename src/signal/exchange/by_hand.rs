@@ -15,6 +15,7 @@ use crate::signal::{
     hand,
     message::{Role, ToDevice, Welcome},
     topic::{KeyId, SessionId},
+    whole::Whole,
 };
 
 const UNDER_WAY: &str = "this offer is being answered at this moment";
@@ -156,7 +157,12 @@ impl Work {
                     waiting.paired();
                 }
             }
-            (ToViewer::Answer { sdp }, Wanted::Answer) => self.answered(session, &sdp),
+            (answer @ ToViewer::Answer { .. }, Wanted::Answer) => {
+                // Its session has waited for all candidates.
+                let mut whole = Whole::default();
+                whole.take(&answer);
+                self.answered(session, &whole.sdp().expect("an answer was taken"));
+            }
             (ToViewer::Error { message, .. }, _) => self.refuse_by_hand(session, &message),
             (ToViewer::Bye { .. }, _) => {
                 self.refuse_by_hand(session, "the session ended before it was answered")

@@ -46,7 +46,8 @@ impl Work {
 
     /// Cuts a viewer off, and then forgets it: a disk that is full does not keep it in.
     fn remove(&mut self, key: KeyId) -> Result<(), String> {
-        for session in self.desk.revoke(key) {
+        let sealed = self.desk.revoke(key);
+        for session in sealed.into_iter().chain(self.routes.direct_of(key)) {
             let message = ToViewer::Bye { reason: ByeReason::Revoked };
             self.send(ToSession { session, message, last: Last::Yes });
         }
