@@ -2,14 +2,18 @@
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
 //! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`.
+//! - `answer`: `pinhole answer`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
+//! - `files`: files that are written as a whole.
 //! - `place`: which device is meant.
 //! - `table`: text in columns.
 
+mod answer;
 mod controls;
 mod devices;
+mod files;
 mod people;
 mod place;
 mod snapshot;
@@ -29,7 +33,11 @@ use clap::{
 use crate::{
     camera::controls::Setting,
     config::{self, BitrateValue, ConfigError, Size},
-    control::{client::AskError, message::Reply, show::parse_lifetime},
+    control::{
+        client::AskError,
+        message::{BadRequest, MAX_WAIT, MIN_WAIT, Reply},
+        show::parse_lifetime,
+    },
     encode::choice::Choice,
     links::Output,
     signal::{
@@ -88,6 +96,18 @@ pub enum Command {
         #[arg(value_name = "LEVEL")]
         filter: String,
     },
+    /// Answer an offer that came by mail or as a file, where the viewer reaches no broker of this device
+    Answer {
+        /// The file with the offer, which may have other text around it; `-` for standard input
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        offer: PathBuf,
+        /// The file to write the answer to; `-` for standard output
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        out: PathBuf,
+        /// How long to wait for the viewer to connect, as 15m: one minute to one hour
+        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_wait)]
+        wait: Duration,
+    },
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
     /// List the cameras and encoders of this machine, and what pinhole would choose
@@ -145,6 +165,7 @@ impl CommandError {
             | Reply::Whep { .. }
             | Reply::Viewers(_)
             | Reply::Revoked(_)
+            | Reply::Answer { .. }
             | Reply::DeviceKey(_)
             | Reply::Controls(_)
             | Reply::Done
@@ -174,6 +195,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
         Command::LogLevel { filter } => people::log_level(&sockets, filter),
+        Command::Answer { offer, out: file, wait } => answer::run(&sockets, offer, file, *wait, &mut out),
         Command::DeviceKey => people::device_key(&sockets, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
@@ -211,6 +233,11 @@ impl Stdout {
 fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::name))
         .map(|name| Role::ALL.into_iter().find(|role| role.name() == name).expect("one of these names"))
+}
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let wait = parse_lifetime(text)?;
+    if (MIN_WAIT..=MAX_WAIT).contains(&wait) { Ok(wait) } else { Err(BadRequest::Wait.to_string()) }
 }
 
 fn parse_name(text: &str) -> Result<String, String> {

@@ -8,11 +8,14 @@ use thiserror::Error;
 use crate::{
     camera::controls::{Control, Setting},
     links::Place,
-    signal::{message::Role, people::Person, whep::token::Token},
+    signal::{exchange::Carried, message::Role, people::Person, whep::token::Token},
 };
 
 /// Bytes of a request at most, its end of line included.
-pub const MAX_REQUEST: usize = 4096;
+pub const MAX_REQUEST: usize = 48 * 1024;
+/// How long a viewer that is answered by hand may take to connect: at least, and at most.
+pub const MIN_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// Bytes of a reply at most; 256 viewers need less than a tenth.
 pub const MAX_REPLY: usize = 1024 * 1024;
 /// Bytes of a picture at most. A large one in the best quality has less than ten megabytes.
@@ -45,6 +48,13 @@ pub enum Request {
     DeviceKey {},
     /// Ends a viewer's key: `who` is the key or the name.
     Revoke { who: String },
+    /// The answer to an offer, or to a link's request, that was carried by hand.
+    Answer {
+        /// The envelope, as JSON.
+        envelope: String,
+        /// Seconds in which the viewer may connect.
+        wait_s: u64,
+    },
     /// A JPEG of a camera.
     Snapshot {
         /// As for `Controls`; without, the first.
@@ -80,6 +90,14 @@ pub enum Reply {
         message: String,
         who: Vec<Person>,
     },
+    /// What is to be carried back.
+    Answer {
+        what: Carried,
+        /// What its owner calls the viewer.
+        name: String,
+        /// As it is sent.
+        text: String,
+    },
     Controls(Vec<Control>),
     /// It was done, and there is nothing to say of it.
     Done,
@@ -104,6 +122,8 @@ pub enum BadRequest {
     Unknown,
     #[error("a key is good for one second to a hundred years")]
     Lifetime,
+    #[error("a viewer that is answered by hand is waited for one minute to one hour")]
+    Wait,
 }
 
 impl Request {
@@ -118,7 +138,7 @@ impl Request {
             | Self::DeviceKey {}
             | Self::Controls { .. } => Duration::from_secs(5),
             // A camera may have to be opened, and settles.
-            Self::Snapshot { .. } => Duration::from_secs(20),
+            Self::Snapshot { .. } | Self::Answer { .. } => Duration::from_secs(20),
         }
     }
 
@@ -137,6 +157,9 @@ impl Request {
             {
                 Err(BadRequest::Lifetime)
             }
+            Self::Answer { wait_s, .. } if !(MIN_WAIT.as_secs()..=MAX_WAIT.as_secs()).contains(wait_s) => {
+                Err(BadRequest::Wait)
+            }
             Self::Pair { .. }
             | Self::Whep { .. }
             | Self::Viewers {}
@@ -144,6 +167,7 @@ impl Request {
             | Self::Log { .. }
             | Self::DeviceKey {}
             | Self::Controls { .. }
+            | Self::Answer { .. }
             | Self::Snapshot { .. } => Ok(request),
         }
     }
@@ -173,6 +197,7 @@ mod tests {
             Request::Revoke { who: "Anna".into() },
             Request::Log { filter: "info,pinhole::signal=debug".into() },
             Request::Snapshot { camera: Some("cam0".into()), quality: 85 },
+            Request::Answer { envelope: r#"{"v":1}"#.into(), wait_s: 900 },
             Request::Controls {
                 camera: "/dev/video0".into(),
                 settings: vec![Setting { control: "gain".into(), value: " 3=".into() }],
@@ -211,6 +236,10 @@ mod tests {
             let text = format!(r#"{{"do":"pair","role":"view","lifetime_s":{seconds}}}"#);
             assert_eq!(Request::parse(text.as_bytes()), Err(BadRequest::Lifetime));
         }
+        for seconds in [0, 59, 3601] {
+            let text = format!(r#"{{"do":"answer","envelope":"","wait_s":{seconds}}}"#);
+            assert_eq!(Request::parse(text.as_bytes()), Err(BadRequest::Wait));
+        }
     }
 
     #[test]
@@ -223,6 +252,7 @@ mod tests {
             Reply::Several { message: "two".into(), who: Vec::new() },
             Reply::Picture { bytes: 7 },
             Reply::Done,
+            Reply::Answer { what: Carried::Answer, name: "A".into(), text: "pinhole1:\n.".into() },
             Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),
         ] {

@@ -26,7 +26,10 @@ use crate::{
     inviter::{Inviter, Stopped},
     log::Log,
     pipeline::CameraHandle,
-    signal::{exchange::Command, people::NotRevoked},
+    signal::{
+        exchange::{Command, HandReply},
+        people::NotRevoked,
+    },
     tasks,
 };
 
@@ -68,7 +71,9 @@ pub fn start(path: &Path, reach: Reach) -> Control {
     let task = match listening {
         Ok((listener, file)) => Some(tasks::spawn("control", run(listener, file, reach, stop.clone()))),
         Err(error) => {
-            warn!("pinhole pair, viewers, revoke, controls and snapshot cannot reach this agent: {error}");
+            warn!(
+                "pinhole pair, viewers, revoke, answer, controls and snapshot cannot reach this agent: {error}"
+            );
             None
         }
     };
@@ -176,6 +181,14 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             }
             Err(error) => Reply::Error(error.to_string()),
         },
+        Request::Answer { envelope, wait_s } => {
+            let wait = Duration::from_secs(wait_s);
+            match ask(inviter, |reply| Command::ByHand { envelope: envelope.into(), wait, reply }).await {
+                Ok(Ok(HandReply { what, name, text })) => Reply::Answer { what, name, text },
+                Ok(Err(message)) => Reply::Error(message),
+                Err(stopped) => failed(stopped),
+            }
+        }
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    codec,
+    Signaling, codec,
     rtc::{RtcError, RtcEvent},
 };
 use crate::{
@@ -36,6 +36,16 @@ impl Default for Timings {
             camera: Duration::from_secs(5),
             connect: Duration::from_secs(10),
             lost: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Timings {
+    /// What they are in a session whose messages travel so.
+    pub fn with(self, signaling: Signaling) -> Self {
+        match signaling {
+            Signaling::Live => self,
+            Signaling::ByHand { wait } => Self { connect: wait, ..self },
         }
     }
 }

@@ -5,16 +5,20 @@
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
 //! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
 
+mod by_hand;
 mod people_work;
 mod route;
 
+pub use self::by_hand::{Carried, HandReply};
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::poll_fn,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -22,7 +26,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use self::route::{Route, Routes};
+use self::{
+    by_hand::Waiting,
+    route::{Route, Routes},
+};
 use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
@@ -68,6 +75,8 @@ pub enum Command {
     Viewers { reply: oneshot::Sender<Vec<Person>> },
     /// Removes the viewer with this key or name, and ends its sessions.
     Revoke { who: String, reply: oneshot::Sender<Result<Person, NotRevoked>> },
+    /// Takes an offer, or a link's request, that the owner carries in; an offer's viewer may take `wait` to connect.
+    ByHand { envelope: Bytes, wait: Duration, reply: oneshot::Sender<Result<HandReply, String>> },
     /// Says good-bye to all viewers and lets nobody in any more.
     EndSessions { done: oneshot::Sender<()> },
     /// Ends the task and the carriers.
@@ -103,6 +112,7 @@ impl Exchange {
             turn: 0,
             routes: Routes::default(),
             tokens,
+            by_hand: HashMap::new(),
             watching: watching.clone(),
             present: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -137,6 +147,7 @@ impl Exchange {
                     Some(Command::Revoke { who, reply }) => {
                         let _ = reply.send(work.revoke(&who));
                     }
+                    Some(Command::ByHand { envelope, wait, reply }) => work.take_by_hand(&envelope, wait, reply),
                     Some(Command::EndSessions { done }) => if let Some(peers) = work.peers.take() {
                         ending = Some(tasks::spawn("end of sessions", async move {
                             peers.shutdown().await;
@@ -181,6 +192,8 @@ struct Work {
     routes: Routes,
     /// Of those that are let in.
     tokens: watch::Sender<Tokens>,
+    /// What owners wait for who carry it back by hand. No more than connections to the control socket.
+    by_hand: HashMap<SessionId, Waiting>,
     /// Who watches now.
     watching: watch::Receiver<Vec<registry::Viewer>>,
     /// Who did when that changed last.
@@ -303,7 +316,8 @@ impl Work {
             .map_err(|error| error.to_string())
     }
 
-    fn send(&mut self, ToSession { session, message, last }: ToSession) {
+    fn send(&mut self, message: ToSession) {
+        let Some(ToSession { session, message, last }) = self.of_carriers(message) else { return };
         match self.routes.get(session) {
             Some(Route::Direct { answers, .. }) => {
                 let sent = answers.try_send(message);

@@ -6,6 +6,7 @@ pub mod desk;
 pub mod door;
 pub mod envelope;
 pub mod exchange;
+pub mod hand;
 pub mod keys;
 pub mod limit;
 pub mod link;

@@ -6,6 +6,7 @@ mod broker_devices;
 mod broker_siege;
 mod broker_support;
 mod brokers_doc;
+mod by_hand;
 mod camera;
 mod cameras;
 mod cli;

@@ -325,7 +325,7 @@ fn nonsense_on_the_socket_is_refused_and_harms_nothing() {
     for (sent, words) in [
         (&b"{}\n"[..], "means nothing"),
         (b"", "means nothing"),
-        (&[b'x'; 4097], "longer than 4096"),
+        (&[b'x'; 49_153], "longer than 49152"),
         (br#"{"do":"pair","role":"view","lifetime_s":0}"#, "one second"),
     ] {
         let mut stream = UnixStream::connect(agent.socket()).expect("it listens");
