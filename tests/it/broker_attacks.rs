@@ -17,12 +17,12 @@ use tokio::{
 };
 
 use crate::broker_support::{
-    IN, PATIENCE, Random, RawClient, STATUS, TestBroker, address, connect, connect_with, field, next_event,
-    packet, publish, session, subscribe,
+    IN, PATIENCE, Random, RawClient, STATUS, TestBroker, address, auth, connect, connect_by_key,
+    connect_with, field, next_event, packet, publish, session, subscribe,
 };
 
 /// Writes as far as the broker lets it, and reads to the end of the connection.
-async fn throw(at: std::net::SocketAddr, bytes: &[u8]) {
+pub async fn throw(at: std::net::SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(at).await.unwrap();
     let _ = stream.write_all(bytes).await;
     let _ = stream.shutdown().await;
@@ -229,11 +229,13 @@ async fn agent_that_does_not_read_stops_nobody() {
 }
 
 /// Packets that are right, or almost.
-fn almost(level: u8, random: &mut Random) -> Vec<u8> {
+pub fn almost(level: u8, random: &mut Random) -> Vec<u8> {
     let (_, out) = session(random.below(3) as u8);
     let topic = [IN, STATUS, "#", "$share/g/a", "a/+/b", "", &out][random.below(7)].to_owned();
     let properties: &[u8] = if level == 5 { &[0] } else { &[] };
-    match random.below(14) {
+    match random.below(16) {
+        14 => auth(&random.next().to_be_bytes()),
+        15 => connect_by_key(["bbbbbbbbbbbbbbbb", "abcdefghijkl2345", ""][random.below(3)], None),
         0 => connect(level, "again"),
         1..=3 => subscribe(level, &topic, random.below(4) as u8),
         4..=6 => publish(
@@ -253,7 +255,7 @@ fn almost(level: u8, random: &mut Random) -> Vec<u8> {
     }
 }
 
-fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+pub fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..1 + random.below(3) {
         match random.below(10) {
             0..=6 if !bytes.is_empty() => {

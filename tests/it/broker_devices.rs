@@ -7,19 +7,16 @@ use bytes::Bytes;
 use pinhole::signal::{
     Address, Carrier, CarrierEvent, OFFLINE_STATUS, Outgoing,
     broker::Limits,
-    login::{LoginKey, METHOD},
+    login::LoginKey,
     mqtt::{self, MqttSettings},
     topic::{DeviceId, SessionId},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     broker_support::{
-        IN, PATIENCE, RawClient, STATUS, TestBroker, field, next_envelope, next_event, packet, publish,
+        IN, PATIENCE, RawClient, STATUS, TestBroker, auth, connect_by_key, log_in_by_hand, next_envelope,
+        next_event, publish,
     },
     mqtt_support::{Mosquitto, free_port, publish_with_mosquitto, subscribe_with_mosquitto},
 };
@@ -112,44 +109,6 @@ async fn an_unknown_key_and_a_broker_that_takes_none_are_told_with_the_remedy() 
     let _mosquitto = Mosquitto::open(port).await;
     let reason = why_down(&mut log_in(format!("127.0.0.1:{port}"), &key(1))).await;
     assert!(reason.contains("no pinhole that takes devices' keys"), "{reason}");
-}
-
-/// CONNECT with an authentication method and data, as a client id, and a last will.
-fn connect_by_key(device: &str, will: Option<(&str, &str)>) -> Vec<u8> {
-    let properties = [&[0x15][..], &field(METHOD.as_bytes()), &[0x16], &field(device.as_bytes())].concat();
-    let flags = 2 | if will.is_some() { 4 | 0x20 } else { 0 };
-    let mut body = [&field(b"MQTT")[..], &[5, flags], &60_u16.to_be_bytes()].concat();
-    body.push(u8::try_from(properties.len()).unwrap());
-    body.extend(properties);
-    body.extend(field(b"d"));
-    if let Some((topic, payload)) = will {
-        body.push(0);
-        body.extend(field(topic.as_bytes()));
-        body.extend(field(payload.as_bytes()));
-    }
-    packet(0x10, &body)
-}
-
-fn auth(data: &[u8]) -> Vec<u8> {
-    let properties = [&[0x15][..], &field(METHOD.as_bytes()), &[0x16], &field(data)].concat();
-    packet(0xf0, &[&[0x18, u8::try_from(properties.len()).unwrap()], &properties[..]].concat())
-}
-
-/// Sends the CONNECT and answers the challenge with what `sign` makes of it; the CONNACK's code, if one comes.
-async fn log_in_by_hand<S: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut RawClient<S>,
-    connect: &[u8],
-    sign: impl FnOnce(&[u8; 32]) -> Vec<u8>,
-) -> Option<u8> {
-    client.write(connect).await;
-    let (kind, body) = client.read().await?;
-    if kind == 0x20 {
-        return Some(body[1]);
-    }
-    assert_eq!((kind, body[0]), (0xf0, 0x18), "a challenge");
-    let challenge: [u8; 32] = body[body.len() - 32..].try_into().unwrap();
-    client.write(&auth(&sign(&challenge))).await;
-    client.read().await.map(|(_, body)| body[1])
 }
 
 async fn raw(test: &TestBroker) -> RawClient<TcpStream> {
@@ -289,4 +248,13 @@ async fn a_storm_of_the_same_device_ends_with_the_last_and_without_a_crowd() {
     last.write(&[0xc0, 0]).await;
     assert_eq!(last.read().await, Some((0xd0, vec![])));
     test.assert_serves().await;
+}
+
+#[tokio::test]
+async fn the_hubs_own_device_cannot_be_logged_in_from_outside() {
+    let own = LoginKey::from_seed(DeviceId::parse("abcdefghijkl2345").unwrap(), &[1; 32]);
+    let test = TestBroker::accepting(Limits::default(), &[own.public()]).await;
+    let connect = connect_by_key(own.device().as_str(), None);
+    let code = log_in_by_hand(&mut raw(&test).await, &connect, |challenge| own.sign(challenge)).await;
+    assert_eq!(code, Some(0x87));
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pinhole::signal::{
     Address, Carrier, CarrierEvent,
     broker::{Broker, Limits, listener},
-    login::AcceptedDevice,
+    login::{AcceptedDevice, METHOD},
     topic::{DeviceId, SessionId},
 };
 use tokio::{
@@ -247,6 +247,45 @@ pub fn publish(level: u8, topic: &str, payload: &[u8], packet_id: Option<u16>, r
     let kind = 0x30 | if id.is_some() { 2 } else { 0 } | u8::from(retain);
     let id = id.as_ref().map_or(&[][..], |id| &id[..]);
     packet(kind, &[&field(topic.as_bytes())[..], id, properties(level), payload].concat())
+}
+
+/// The CONNECT of a device that logs in by its key, perhaps with a last will: topic and payload.
+pub fn connect_by_key(device: &str, will: Option<(&str, &str)>) -> Vec<u8> {
+    let properties = [&[0x15][..], &field(METHOD.as_bytes()), &[0x16], &field(device.as_bytes())].concat();
+    let flags = 2 | if will.is_some() { 4 | 0x20 } else { 0 };
+    let mut body = [&field(b"MQTT")[..], &[5, flags], &60_u16.to_be_bytes()].concat();
+    body.push(u8::try_from(properties.len()).unwrap());
+    body.extend(properties);
+    body.extend(field(b"d"));
+    if let Some((topic, payload)) = will {
+        body.push(0);
+        body.extend(field(topic.as_bytes()));
+        body.extend(field(payload.as_bytes()));
+    }
+    packet(0x10, &body)
+}
+
+/// The AUTH that answers a challenge.
+pub fn auth(data: &[u8]) -> Vec<u8> {
+    let properties = [&[0x15][..], &field(METHOD.as_bytes()), &[0x16], &field(data)].concat();
+    packet(0xf0, &[&[0x18, u8::try_from(properties.len()).unwrap()], &properties[..]].concat())
+}
+
+/// Sends the CONNECT and answers the challenge with what `sign` makes of it; the CONNACK's code, if one comes.
+pub async fn log_in_by_hand<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut RawClient<S>,
+    connect: &[u8],
+    sign: impl FnOnce(&[u8; 32]) -> Vec<u8>,
+) -> Option<u8> {
+    client.write(connect).await;
+    let (kind, body) = client.read().await?;
+    if kind == 0x20 {
+        return Some(body[1]);
+    }
+    assert_eq!((kind, body[0]), (0xf0, 0x18), "a challenge");
+    let challenge: [u8; 32] = body[body.len() - 32..].try_into().unwrap();
+    client.write(&auth(&sign(&challenge))).await;
+    client.read().await.map(|(_, body)| body[1])
 }
 
 /// A small generator (xorshift64*), so that a failing run can be repeated.

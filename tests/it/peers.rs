@@ -1,8 +1,7 @@
 //! `Peers` as the agent runs it: the synthetic camera's pipeline, sessions, and viewers on real sockets.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
-    process::{Child, Command, Stdio},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -12,19 +11,27 @@ use pinhole::{
     clock,
     encode::{Bitrate, EncodedFrame, choice::Choice},
     peer::{
-        self, Inbound, Last, PeerSettings, Peers, ToSession, ice::IceServers, rtc::RtcSettings,
-        session::Phase, session::Timings,
+        self, Inbound, Last, PeerSettings, Peers, ToSession,
+        ice::{IceServers, IceSource, SharedSecret},
+        rtc::RtcSettings,
+        session::Phase,
+        session::Timings,
     },
     pipeline::{self, CameraHandle, CameraSettings, CameraState, Pipeline, Subscription},
     signal::{
         message::{ByeReason, Candidate, ErrorCode, IceServer, Offer, Role, ToDevice, ToViewer},
+        mqtt::Secret,
         topic::{KeyId, SessionId},
+        whole::Whole,
     },
     tasks,
 };
 use tokio::sync::mpsc;
 
-use super::peer::viewer::{AccessUnit, Viewer};
+use super::{
+    coturn::Turn,
+    peer::viewer::{AccessUnit, Viewer},
+};
 
 /// For what must happen; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -133,6 +140,14 @@ impl Device {
         (viewer, first)
     }
 
+    /// Takes an offer as one that was carried in by hand.
+    fn carry(&self, id: u8, sdp: String, wait: Duration) {
+        let message = ToDevice::Offer(Offer { camera: "front".into(), sdp, audio: false, talk: false });
+        let viewer = KeyId::from_bytes([id; 8]);
+        let inbound = Inbound { session: session(id), viewer, role: Role::View, message };
+        self.peers.deliver_by_hand(inbound, wait).unwrap();
+    }
+
     async fn wait_for_viewers(&self, count: usize) {
         let mut viewers = self.peers.viewers();
         within("so many viewers", viewers.wait_for(|shown| shown.len() == count)).await.unwrap();
@@ -155,6 +170,27 @@ impl Device {
         within("the end", self.peers.shutdown()).await;
         tokio::task::block_in_place(|| self.pipeline.stop());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn candidates_end_after_each_answer_so_that_it_can_be_whole() {
+    let mut device = Device::new();
+    let viewer = Viewer::new().await;
+    let mut offer = viewer.offer().await;
+    for _ in 0..2 {
+        device.offer(1, offer);
+        let mut whole = Whole::default();
+        while !whole.is_complete() {
+            let said = within("an end of candidates", device.answers.recv()).await.unwrap();
+            whole.take(&said.message);
+        }
+        let sdp = whole.sdp().unwrap();
+        assert!(sdp.contains("a=candidate:") && sdp.contains("a=end-of-candidates"), "{sdp}");
+        viewer.take(&sdp).await;
+        offer = viewer.restart_offer().await;
+    }
+    viewer.close().await;
+    device.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,88 +378,130 @@ async fn a_killed_viewer_is_freed() {
     device.stop().await;
 }
 
-/// A TURN server on loopback, ended with the test.
-struct Turn {
-    server: Child,
-    port: u16,
-}
-
-impl Turn {
-    async fn start() -> Self {
-        let port = {
-            let free = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
-            free.local_addr().unwrap().port()
-        };
-        let server = Command::new("turnserver")
-            .args(["-n", "--listening-ip=::1", "--relay-ip=127.0.0.1"])
-            .args([&format!("--listening-port={port}"), "--lt-cred-mech", "--user=porch:knock"])
-            .args(["--realm=test", "--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp"])
-            .args(["--log-file=stdout", "--pidfile=/dev/null", "--userdb=/dev/null"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("turnserver runs (Debian: the package coturn)");
-        let turn = Self { server, port };
-        within("the TURN server is up", turn.wait_until_up()).await;
-        turn
-    }
-
-    async fn wait_until_up(&self) {
-        let socket = tokio::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
-        let binding_request = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-        loop {
-            let _ = socket.send_to(&binding_request, (Ipv6Addr::LOCALHOST, self.port)).await;
-            let mut response = [0; 1500];
-            let heard =
-                tokio::time::timeout(Duration::from_millis(100), socket.recv_from(&mut response)).await;
-            if matches!(heard, Ok(Ok(_))) {
-                return;
-            }
-            clock::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
 /// The device has IPv6 alone and the viewer IPv4 alone: between them there is nothing but the relay.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_session_plays_over_a_turn_relay() {
-    let turn = Turn::start().await;
-    let server = IceServer {
-        urls: vec![format!("turn:[::1]:{}?transport=udp", turn.port)],
-        username: Some("porch".to_owned()),
-        credential: Some("knock".to_owned()),
-    };
-    let mut device = Device::with(|settings| {
-        settings.ice = IceServers::fixed(vec![server]);
+async fn device_behind(ice: IceServers) -> (Device, Viewer) {
+    let device = Device::with(|settings| {
+        settings.ice = ice;
         settings.rtc.addresses = Some(vec![IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         settings.timings.connect = PATIENCE;
     });
-    let mut viewer = Viewer::guarded("127.0.0.1").await;
+    (device, Viewer::guarded("127.0.0.1").await)
+}
+
+/// The address that the device has at its relay; `None`: it has none.
+async fn relayed_candidate(device: &mut Device, viewer: &mut Viewer) -> Option<String> {
     device.offer(1, viewer.offer().await);
     let answer = device.answer_sdp(1).await;
     viewer.take(&answer).await;
     let is_relayed = |text: &str| text.contains(" 127.0.0.1 ") && text.contains("typ relay");
-    if !answer.lines().any(is_relayed) {
-        let relayed = loop {
-            match within("the relayed candidate", device.answers.recv()).await.unwrap().message {
-                ToViewer::Candidate(Some(Candidate { candidate, .. })) if is_relayed(&candidate) => {
-                    break candidate;
-                }
-                ToViewer::Candidate(Some(_)) => {}
-                other => panic!("a relayed candidate: {other:?}"),
-            }
-        };
-        viewer.add_candidate(&relayed).await;
+    if let Some(line) = answer.lines().find(|line| is_relayed(line)) {
+        return Some(line.to_owned());
     }
+    loop {
+        match within("the end of candidates", device.answers.recv()).await.unwrap().message {
+            ToViewer::Candidate(Some(Candidate { candidate, .. })) if is_relayed(&candidate) => {
+                viewer.add_candidate(&candidate).await;
+                return Some(candidate);
+            }
+            ToViewer::Candidate(Some(_)) => {}
+            ToViewer::Candidate(None) => return None,
+            other => panic!("a candidate: {other:?}"),
+        }
+    }
+}
+
+async fn plays_over_a_relay(ice: IceServers) {
+    let (mut device, mut viewer) = device_behind(ice).await;
+    relayed_candidate(&mut device, &mut viewer).await.expect("a relayed candidate");
     let units = within("pictures over the relay", viewer.access_units(30)).await;
     assert!(is_key(&units[0]));
     viewer.close().await;
+    device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_plays_over_a_turn_relay() {
+    let turn = Turn::start(&["--lt-cred-mech", "--user=porch:knock"]).await;
+    let server = IceServer {
+        urls: vec![turn.url()],
+        username: Some("porch".to_owned()),
+        credential: Some("knock".to_owned()),
+    };
+    plays_over_a_relay(IceServers::fixed(vec![server])).await;
+}
+
+fn shared(turn: &Turn, secret: &str) -> SharedSecret {
+    SharedSecret { urls: vec![turn.url()], secret: Secret::new(secret), ttl: Duration::from_secs(600) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_plays_over_a_relay_whose_credentials_were_made_from_a_shared_secret() {
+    let turn = Turn::start(&["--use-auth-secret", "--static-auth-secret=north"]).await;
+    let ice = IceServers::start(vec![IceSource::Shared(shared(&turn, "north"))]).unwrap();
+    plays_over_a_relay(ice).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_and_credentials_of_yesterday_give_no_relay() {
+    let turn = Turn::start(&["--use-auth-secret", "--static-auth-secret=north"]).await;
+    let yesterday = clock::since_epoch() - Duration::from_secs(86_400);
+    for ice in [
+        IceServers::start(vec![IceSource::Shared(shared(&turn, "south"))]).unwrap(),
+        IceServers::fixed(vec![shared(&turn, "north").server(yesterday, "pinhole")]),
+    ] {
+        let (mut device, mut viewer) = device_behind(ice).await;
+        assert_eq!(relayed_candidate(&mut device, &mut viewer).await, None);
+        viewer.close().await;
+        device.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_by_hand_is_whole_and_the_camera_rests_until_its_viewer_comes() {
+    let mut device = Device::new();
+    let mut viewer = Viewer::guarded("127.0.0.1").await;
+    // Longer than viewers of carriers have: they are given up after three seconds here.
+    device.carry(1, viewer.offer().await, Duration::from_secs(60));
+    let ToSession { message: ToViewer::Answer { sdp }, .. } =
+        within("an answer", device.answers.recv()).await.unwrap()
+    else {
+        panic!("an answer");
+    };
+    assert!(sdp.contains("a=candidate:"), "{sdp}");
+    let mut state = device.camera.state();
+    within("the camera closes", state.wait_for(|state| *state == CameraState::Idle)).await.unwrap();
+    assert_eq!(device.peers.viewers().borrow().len(), 1, "it is waited for");
+    viewer.take(&sdp).await;
+    let first = within("a picture", viewer.access_units(1)).await.remove(0);
+    assert!(is_key(&first));
+    viewer.close().await;
+    device.wait_for_viewers(0).await;
+    device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_was_answered_by_hand_and_does_not_come_is_given_up_after_its_own_time() {
+    let mut device = Device::with(|settings| settings.timings.connect = PATIENCE * 10);
+    let viewer = Viewer::guarded("127.0.0.1").await;
+    device.carry(1, viewer.offer().await, Duration::from_millis(300));
+    device.answer_sdp(1).await;
+    device.expect_bye(1, ByeReason::Idle).await;
+    device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_answered_by_hand_waits_without_a_place_and_finds_one_or_must_go() {
+    let mut device = Device::with(|settings| settings.max_viewers = 1);
+    let late = Viewer::guarded("127.0.0.1").await;
+    device.carry(1, late.offer().await, PATIENCE);
+    let answer = device.answer_sdp(1).await;
+    let (watching, _) = device.watch(2).await;
+    device.carry(3, Viewer::guarded("127.0.0.1").await.offer().await, PATIENCE);
+    let (refused, last) = device.answer(3).await;
+    assert!(matches!(refused, ToViewer::Error { code: ErrorCode::Busy, .. }), "{refused:?}");
+    assert_eq!(last, Last::Yes);
+    late.take(&answer).await;
+    device.expect_bye(1, ByeReason::Replaced).await;
+    watching.close().await;
     device.stop().await;
 }

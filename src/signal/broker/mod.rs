@@ -69,7 +69,9 @@ impl std::fmt::Debug for Broker {
 impl Broker {
     /// A broker with nobody connected, for the device at `address` and for those that it accepts.
     pub fn new(address: Address, limits: Limits, accepted: &[AcceptedDevice]) -> Arc<Self> {
-        let accepted: BTreeMap<_, _> = accepted.iter().map(|device| (device.device, *device)).collect();
+        // Nobody but the agent in this process speaks for its own device.
+        let others = accepted.iter().filter(|other| other.device != address.device);
+        let accepted: BTreeMap<_, _> = others.map(|other| (other.device, *other)).collect();
         let rules = Rules::new(&address, accepted.keys().copied());
         Arc::new(Self {
             limits,

@@ -37,7 +37,7 @@ pub struct Rules {
 impl Rules {
     /// The rules of the device at `address`, with `others` beside it.
     pub fn new(address: &Address, others: impl IntoIterator<Item = DeviceId>) -> Self {
-        let others = others.into_iter().filter(|other| *other != address.device).collect();
+        let others = others.into_iter().collect();
         Self { root: address.root.clone(), own: address.device, others }
     }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn rules() -> Rules {
-        let others = [other(), device("cccccccccccccccc"), own()];
+        let others = [other(), device("cccccccccccccccc")];
         Rules::new(&Address { root: "pinhole".to_owned(), device: own() }, others)
     }
 
