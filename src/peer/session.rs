@@ -543,6 +543,30 @@ mod tests {
     }
 
     #[test]
+    fn further_offers_hold_no_place_for_a_viewer_that_never_connects() {
+        let mut bench = Bench::connecting();
+        for _ in 0..9 {
+            assert_eq!(bench.after(1000), []);
+            bench.put(Input::Offer(offer("again")));
+            bench.put(Input::Answered(Ok("answer".into())));
+        }
+        assert_eq!(bench.after(1000), bye(ByeReason::Idle));
+    }
+
+    #[test]
+    fn restarts_hold_the_place_of_a_lost_viewer_for_a_minute_at_the_most() {
+        let mut bench = Bench::connected();
+        bench.put(Input::Rtc(RtcEvent::Disconnected));
+        for _ in 0..5 {
+            assert_eq!(bench.after(10_000), []);
+            bench.put(Input::Offer(offer("restart")));
+            bench.put(Input::Answered(Ok("answer".into())));
+        }
+        assert_eq!(bench.after(9_900), []);
+        assert_eq!(bench.after(100), bye(ByeReason::Idle));
+    }
+
+    #[test]
     fn the_picture_goes_on_with_a_key_frame_after_a_restart_of_ice() {
         let mut bench = Bench::connected();
         bench.put(Input::Offer(offer("restart")));

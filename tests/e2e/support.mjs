@@ -133,6 +133,34 @@ export async function startMosquitto({ tcp, ws }) {
   return broker;
 }
 
+/** Starts coturn on loopback, for who knows an account made from `secret`; by UDP and TCP at `port`. */
+export async function startTurn({ port, secret }) {
+  const folder = await tempFolder('turn');
+  const turn = new Child('turnserver', [
+    '-n', '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1', `--listening-port=${port}`, '--realm=test', '--use-auth-secret',
+    `--static-auth-secret=${secret}`, '--allow-loopback-peers', '--no-cli', '--no-tls', '--no-dtls', '--log-file=stdout',
+    '--pidfile=/dev/null', `--userdb=${path.join(folder, 'turndb')}`,
+  ]);
+  turn.port = port;
+  await answers(port);
+  return turn;
+}
+
+/** Waits until something takes TCP connections at `port` of loopback. */
+async function answers(port) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const connected = await new Promise((resolve) => {
+      const socket = net.connect({ host: '127.0.0.1', port });
+      socket.on('connect', () => socket.end(() => resolve(true)));
+      socket.on('error', () => resolve(false));
+    });
+    if (connected) return;
+    if (Date.now() > end) throw new Error(`nothing answers at port ${port}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
 // ---- viewers
 
 /** Chromium, and new viewers in it: each has its own storage, as another browser would. */

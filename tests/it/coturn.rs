@@ -23,16 +23,43 @@ pub struct Turn {
 impl Turn {
     /// `auth` says who may use it.
     pub async fn start(auth: &[&str]) -> Self {
+        Self::run(|_| {
+            auth.iter()
+                .map(|one| (*one).to_owned())
+                .chain(["-n".to_owned(), "--realm=test".to_owned(), "--no-cli".to_owned()])
+                .collect()
+        })
+        .await
+    }
+
+    /// With this configuration file, whose port another takes the place of.
+    pub async fn configured(text: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("pinhole-turn-{}.conf", std::process::id()));
+        let turn = Self::run(|port| {
+            let text = text.replace("listening-port=3478", &format!("listening-port={port}"));
+            assert!(
+                text.contains(&format!("listening-port={port}")),
+                "the file says at which port it listens"
+            );
+            std::fs::write(&file, text).unwrap();
+            vec!["-c".to_owned(), file.display().to_string()]
+        });
+        let turn = turn.await;
+        std::fs::remove_file(&file).unwrap();
+        turn
+    }
+
+    async fn run(options: impl FnOnce(u16) -> Vec<String>) -> Self {
         let port = {
             let free = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
             free.local_addr().unwrap().port()
         };
         let users = std::env::temp_dir().join(format!("pinhole-turn-{}-{port}", std::process::id()));
         let server = Command::new("turnserver")
-            .args(["-n", "--listening-ip=::1", "--relay-ip=127.0.0.1"])
+            .args(options(port))
             .arg(format!("--listening-port={port}"))
-            .args(auth)
-            .args(["--realm=test", "--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls", "--no-tcp"])
+            .args(["--listening-ip=::1", "--relay-ip=127.0.0.1", "--allow-loopback-peers"])
+            .args(["--no-tls", "--no-dtls", "--no-tcp"])
             .args(["--log-file=stdout", "--pidfile=/dev/null"])
             // It makes one, and with no place for it forgets the secret, too.
             .arg(format!("--userdb={}", users.display()))

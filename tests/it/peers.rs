@@ -442,6 +442,21 @@ async fn a_session_plays_over_a_relay_whose_credentials_were_made_from_a_shared_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_relay_that_is_documented_works_as_it_stands_there() {
+    let text = include_str!("../../docs/configuration.md");
+    let (_, file) = text.split_once("```conf\n# /etc/turnserver.conf\n").expect("the file is in the docs");
+    let (file, _) = file.split_once("```").expect("the block has an end");
+    let turn = Turn::configured(file).await;
+    let ice = IceServers::start(vec![IceSource::Shared(shared(&turn, "0123456789abcdef"))]).unwrap();
+    plays_over_a_relay(ice).await;
+    let (mut device, mut viewer) =
+        device_behind(IceServers::start(vec![IceSource::Shared(shared(&turn, "north"))]).unwrap()).await;
+    assert_eq!(relayed_candidate(&mut device, &mut viewer).await, None);
+    viewer.close().await;
+    device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_secret_and_credentials_of_yesterday_give_no_relay() {
     let turn = Turn::start(&["--use-auth-secret", "--static-auth-secret=north"]).await;
     let yesterday = clock::since_epoch() - Duration::from_secs(86_400);

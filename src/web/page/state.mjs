@@ -298,7 +298,8 @@ class Machine {
       case 'revoked':
       case 'replaced':
       case 'idle':
-        return this.stop(reason);
+        // It waited, and the two never reached each other.
+        return this.state.peer === 'answered' ? this.fail('unreachable', {}) : this.stop(reason);
       case 'camera':
         // Its picture needs another decoder than the one agreed upon.
         return this.fail('reconnecting', { soon: true });
@@ -528,6 +529,9 @@ class Machine {
   restartIce() {
     const s = this.state;
     if (s.broker !== 'up' || s.online !== true) return this.lose();
+    // A restart would ask for a relay with the account that this session began with.
+    const { servers = [], until = 0 } = s.camera.ice ?? {};
+    if (until <= this.env.now && servers.some(({ username }) => username)) return this.fail('reconnecting', { soon: true });
     s.peer = 'restarting';
     s.show = 'reconnecting';
     this.effect('restart-ice', {});

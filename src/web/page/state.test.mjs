@@ -276,6 +276,29 @@ test('a broken path gets an ICE restart first, then a new session', () => {
   assert.deepEqual(page.fire('restart'), ['close-peer', 'open-session', 'offer', 'hello']);
 });
 
+test('where the account for the relay has ended, a broken path gets a new session, which asks for another account', () => {
+  const page = Page.playing();
+  const turn = { urls: ['turn:192.0.2.1'], username: '1:a', credential: 'b' };
+  page.tell('welcome', { body: { ...WELCOME, ice_servers: [turn], ice_expires_s: 60 } });
+  page.now += 59_000;
+  assert.deepEqual(page.tell('media-disconnected'), ['restart-ice']);
+  page.tell('answer', { body: { sdp: 'v=0' } });
+  page.tell('media-connected');
+  page.now += 1_000;
+  assert.deepEqual(page.tell('media-disconnected'), ['close-peer', 'open-session', 'hello']);
+});
+
+test('a device that gave up waiting for a path is no device that nobody watched', () => {
+  const page = Page.started({ camera: CAMERA });
+  page.tell('broker-up');
+  page.online();
+  page.tell('welcome', { body: WELCOME });
+  page.tell('answer', { body: { sdp: 'v=0' } });
+  assert.deepEqual(page.tell('bye', { body: { reason: 'idle' } }), ['close-peer']);
+  assert.equal(page.show, 'unreachable');
+  assert.ok(page.timers.has('retry'));
+});
+
 test('an ICE restart that works leaves everything as it was', () => {
   const page = Page.playing();
   page.tell('media-disconnected');
