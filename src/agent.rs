@@ -14,7 +14,9 @@
 //!     │ full: dropped,       ▼
 //!     │ counted
 //!  tasks   mqtt, broker    one for each external broker, one for each client of the embedded broker
-//!  task    web             the page, and WebSockets for the embedded broker
+//!  task    web             the page, WHEP, and WebSockets for the embedded broker
+//!  tasks   whep session    one for each WHEP client's session: hears its answers (256; full: lost and counted as
+//!                          such); what clients ask waits for the exchange (64, all together; full: 503)
 //!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
 //!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
@@ -40,7 +42,7 @@ use crate::{
         controls::{ControlDevice, ControlError},
     },
     clock,
-    config::{CameraConfig, Config, Embedded, Hub, Source},
+    config::{self, CameraConfig, Config, Embedded, Hub, Source, Switch},
     control::{self, Reach},
     encode::{
         EncodeError,
@@ -50,12 +52,14 @@ use crate::{
     inviter::Inviter,
     links::{self, Output, Place},
     listen,
+    log::Log,
     peer::{self, PeerSettings, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
     signal::{
         Address, Carrier,
         broker::{self, Broker, Limits},
         desk::Desk,
+        door::Doorbell,
         exchange::{Command, Exchange},
         keys::{self, KeyError, KeyStore},
         login::LoginKey,
@@ -64,7 +68,7 @@ use crate::{
         people,
     },
     systemd, tasks,
-    web::{self, WebSettings},
+    web::{self, WebSettings, whep::Whep},
 };
 
 /// Messages from sessions to the exchange.
@@ -76,7 +80,7 @@ const ICE_EXPIRES: Duration = Duration::from_secs(12 * 3600);
 ///
 /// # Errors
 /// Why it cannot serve: one sentence that names the thing, the reason and the remedy.
-pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Result<()> {
     let store = KeyStore::open(&config.state_dir)?;
     let address = Address { root: config.broker.root.clone(), device: store.device() };
     let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
@@ -99,14 +103,15 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
     let (commands, queue) = mpsc::channel(8);
-    let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue };
+    let (doorbell, doors) = Doorbell::new();
+    let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue, doors };
     let mut exchange = tasks::spawn("exchange", exchange.run());
     let web_stop = CancellationToken::new();
     let mqtt = broker_listener.zip(broker.clone()).map(|(listener, broker)| {
         info!(at = ?listener.local_addr().ok(), "the embedded broker takes TCP connections");
         broker::listener::serve(listener, broker, web_stop.clone())
     });
-    let web = web::serve(listener, web_settings(&config), broker, web_stop.clone());
+    let web = web::serve(listener, web_settings(&config, doorbell), broker, web_stop.clone());
 
     let inviter = Inviter {
         listen: config.web.listen,
@@ -118,14 +123,22 @@ pub async fn run(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
         brokers: config.broker.pages(),
         commands: commands.clone(),
     };
-    // The first to open a link of a new agent is its owner.
-    print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    if config::goes_to_journal(io::stdout()) {
+        // Links are secrets, and many may read the journal.
+        info!("`sudo pinhole pair` prints a link to watch on");
+    } else {
+        // The first to open a link of a new agent is its owner.
+        print_links(&inviter.one_for_each_place(Role::Admin).await?);
+    }
     let service = systemd::start(reached.to_vec(), commands.clone());
     let device_key = match &login_key {
         Ok(key) => Ok(key.public().to_string()),
         Err(error) => Err(error.to_string()),
     };
-    let control = control::start(&config.control, Reach { inviter, cameras: reached, device_key });
+    let control = control::start(
+        &config.control,
+        Reach { inviter, cameras: reached, log, device_key, whep: config.web.whep },
+    );
 
     let failed = tokio::select! {
         biased;
@@ -286,13 +299,18 @@ fn peer_settings(config: &Config) -> PeerSettings {
 }
 
 /// The page may be opened under the name of its configured address, too.
-fn web_settings(config: &Config) -> WebSettings {
+fn web_settings(config: &Config, doorbell: Doorbell) -> WebSettings {
     let name = config.web.page_url.as_deref().and_then(|url| {
         let rest = url.split_once("://")?.1;
         let host = rest.split(['/', '?']).next()?;
         Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
     });
-    WebSettings { names: config.web.names.iter().cloned().chain(name).collect(), ..WebSettings::default() }
+    let whep = match config.web.whep {
+        Switch::On => Some(Whep::new(doorbell)),
+        Switch::Off => None,
+    };
+    let names = config.web.names.iter().cloned().chain(name).collect();
+    WebSettings { names, whep, ..WebSettings::default() }
 }
 
 /// Writes the links to standard output.

@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The monotonic time.
+/// The monotonic time. tokio's, which is the system's unless a test has stopped it.
 pub fn now() -> Instant {
-    Instant::now()
+    tokio::time::Instant::now().into_std()
 }
 
 /// Wall-clock time since 1970, for what a person or a measuring viewer reads. Never for a deadline, but

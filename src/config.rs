@@ -12,7 +12,9 @@ mod values;
 
 use std::{
     env,
+    fs::File,
     net::SocketAddr,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -54,6 +56,22 @@ pub struct WebConfig {
     pub page_url: Option<String>,
     /// Host names under which the page may be opened, besides those that only a local network knows.
     pub names: Vec<String>,
+    /// Whether programs are served by WHEP at `/whep`.
+    pub whep: Switch,
+}
+
+/// Whether something is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+/// What is not said is on.
+impl From<Option<bool>> for Switch {
+    fn from(said: Option<bool>) -> Self {
+        if said.unwrap_or(true) { Self::On } else { Self::Off }
+    }
 }
 
 /// Where to listen.
@@ -103,6 +121,15 @@ impl Config {
         Self::build(args, raw, Files { folder: &folder, credentials: credentials.as_deref() })
     }
 
+    /// The same from a file's text. `path` is for messages, and what stands beside it is found there.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_text(args: &RunArgs, path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::build(args, file::parse(path, text)?, Files { folder, credentials: None })
+    }
+
     fn build(args: &RunArgs, raw: RawConfig, files: Files<'_>) -> Result<Self, ConfigError> {
         let name = raw.name.unwrap_or_else(host_name);
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
@@ -125,6 +152,7 @@ impl Config {
                 },
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
                 names: raw.web.names,
+                whep: Switch::from(raw.web.whep),
             },
             broker: brokers::broker(args, raw.broker, files)?,
             webrtc: WebRtcConfig {
@@ -270,14 +298,18 @@ fn runtime_dir() -> Option<PathBuf> {
     env::split_paths(&folders).find(|folder| folder.is_absolute())
 }
 
+/// Whether what is written to `stream` goes to systemd's journal (systemd.exec(5), JOURNAL_STREAM: its device and inode, as
+/// programs started from there inherit the variable, and may write elsewhere).
+pub fn goes_to_journal(stream: impl AsFd) -> bool {
+    let Some(journal) = env::var("JOURNAL_STREAM").ok() else { return false };
+    let file = stream.as_fd().try_clone_to_owned().map(File::from);
+    file.and_then(|file| file.metadata())
+        .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
 /// systemd's folder with the service's credentials (systemd.exec(5), LoadCredential).
 fn credentials_dir() -> Option<PathBuf> {
     env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute())
-}
-
-/// Whether standard error goes to systemd's journal, which keeps the time itself (systemd.exec(5), JOURNAL_STREAM).
-pub fn under_systemd() -> bool {
-    env::var_os("JOURNAL_STREAM").is_some()
 }
 
 /// Whether systemd wants to hear how the service is (sd_notify(3)).

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     config::{Embedded, Listen, PageBroker},
     links::{self, Place, Reach},
+    pipeline::CameraHandle,
     signal::{
         Address,
         exchange::Command,
@@ -75,6 +76,17 @@ impl Inviter {
     ) -> Result<Vec<Place>, InviteError> {
         let secret = self.secret(role, name, lifetime).await?;
         Ok(self.places().into_iter().map(|place| self.link(place, secret.clone())).collect())
+    }
+
+    /// Where each camera is watched by WHEP.
+    pub fn endpoints(&self, cameras: &[CameraHandle]) -> Vec<Place> {
+        let endpoint = |place: &Place, camera: &CameraHandle| {
+            let base = place.url.trim_end_matches('/');
+            Place { url: format!("{base}/whep/{}", camera.settings().id), reach: place.reach }
+        };
+        let at =
+            |place: Place| cameras.iter().map(move |camera| endpoint(&place, camera)).collect::<Vec<_>>();
+        self.places().into_iter().flat_map(at).collect()
     }
 
     fn places(&self) -> Vec<Place> {

@@ -2,6 +2,7 @@
 
 use std::{future::poll_fn, io, process::ExitCode, task::Poll, time::Duration};
 
+use anyhow::Context as _;
 use clap::Parser;
 use pinhole::{agent, cli, cli::Cli, config, config::Config, log, tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Cli) -> anyhow::Result<()> {
     // A person who asks for something wants the answer alone.
     let usual = if arguments.command.is_some() { "warn" } else { "info" };
-    log::start(arguments.run.log.as_deref().unwrap_or(usual)).map_err(anyhow::Error::msg)?;
+    let log = log::start(arguments.run.log.as_deref().unwrap_or(usual)).context("--log")?;
     for (variable, nearest) in config::unknown_variables(&Cli::variables()) {
         let meant = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
         warn!("the environment variable {variable} means nothing to pinhole{meant}");
@@ -43,7 +44,7 @@ fn run(arguments: &Cli) -> anyhow::Result<()> {
         .build()?;
     let ended = runtime.block_on(async {
         let stop = stop_signals()?;
-        agent::run(config, stop).await
+        agent::run(config, log, stop).await
     });
     // A driver that never answers holds its thread, and shall not hold the agent.
     runtime.shutdown_timeout(LEFT_OVER);

@@ -1,15 +1,19 @@
 //! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
-//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`.
+//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`.
+//! - `answer`: `pinhole answer`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
+//! - `files`: files that are written as a whole.
 //! - `place`: which device is meant.
 //! - `table`: text in columns.
 
+mod answer;
 mod controls;
 mod devices;
+mod files;
 mod people;
 mod place;
 mod snapshot;
@@ -29,7 +33,11 @@ use clap::{
 use crate::{
     camera::controls::Setting,
     config::{self, BitrateValue, ConfigError, Size},
-    control::{client::AskError, message::Reply, show::parse_lifetime},
+    control::{
+        client::AskError,
+        message::{BadRequest, MAX_WAIT, MIN_WAIT, Reply},
+        show::parse_lifetime,
+    },
     encode::choice::Choice,
     links::Output,
     signal::{
@@ -66,6 +74,9 @@ pub enum Command {
         /// How long its key is good for, from now on, as 7d, 12h or 30m [default: for ever]
         #[arg(long, value_name = "TIME", value_parser = parse_lifetime)]
         expires: Option<Duration>,
+        /// Print a token instead, for a program that plays WHEP (docs/whep.md); it needs a name
+        #[arg(long, requires = "name")]
+        whep: bool,
     },
     /// List the paired viewers
     Viewers {
@@ -78,6 +89,24 @@ pub enum Command {
         /// Its key, or its name
         #[arg(value_name = "KEY|NAME")]
         who: String,
+    },
+    /// Change how much the running agent logs, until it ends
+    LogLevel {
+        /// error, warn, info, debug or trace; or by part, as info,pinhole::signal=debug
+        #[arg(value_name = "LEVEL")]
+        filter: String,
+    },
+    /// Answer an offer that came by mail or as a file, where the viewer reaches no broker of this device
+    Answer {
+        /// The file with the offer, which may have other text around it; `-` for standard input
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        offer: PathBuf,
+        /// The file to write the answer to; `-` for standard output
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        out: PathBuf,
+        /// How long to wait for the viewer to connect, as 15m: one minute to one hour
+        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_wait)]
+        wait: Duration,
     },
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
@@ -133,10 +162,13 @@ impl CommandError {
                 Self::Refused(message)
             }
             Reply::Links(_)
+            | Reply::Whep { .. }
             | Reply::Viewers(_)
             | Reply::Revoked(_)
+            | Reply::Answer { .. }
             | Reply::DeviceKey(_)
             | Reply::Controls(_)
+            | Reply::Done
             | Reply::Picture { .. } => {
                 let message =
                     "the agent answered something else: it may be of another version, so restart it";
@@ -154,11 +186,16 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
     let sockets = config::control_sockets(args)?;
     let mut out = Stdout(io::stdout());
     match command {
-        Command::Pair { role, name, expires } => {
+        Command::Pair { role, name: Some(name), expires, whep: true } => {
+            people::whep(&sockets, *role, name, *expires, &mut out)
+        }
+        Command::Pair { role, name, expires, whep: _ } => {
             people::pair(&sockets, *role, name.as_deref(), *expires, &mut out)
         }
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::LogLevel { filter } => people::log_level(&sockets, filter),
+        Command::Answer { offer, out: file, wait } => answer::run(&sockets, offer, file, *wait, &mut out),
         Command::DeviceKey => people::device_key(&sockets, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
@@ -196,6 +233,11 @@ impl Stdout {
 fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::name))
         .map(|name| Role::ALL.into_iter().find(|role| role.name() == name).expect("one of these names"))
+}
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let wait = parse_lifetime(text)?;
+    if (MIN_WAIT..=MAX_WAIT).contains(&wait) { Ok(wait) } else { Err(BadRequest::Wait.to_string()) }
 }
 
 fn parse_name(text: &str) -> Result<String, String> {

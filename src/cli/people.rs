@@ -1,5 +1,5 @@
-//! `pinhole pair`, `pinhole viewers`, `pinhole revoke` and `pinhole device-key`: asks the running agent, and shows what it answers. Not here:
-//! what is done (`control::server`).
+//! `pinhole pair`, `viewers`, `revoke`, `device-key` and `log-level`: asks the running agent, and shows what it answers.
+//! Not here: what is done (`control::server`).
 
 use std::{path::PathBuf, time::Duration};
 
@@ -26,6 +26,30 @@ pub(super) fn pair(
     let lifetime_s = lifetime.map(|lifetime| lifetime.as_secs());
     match ask(sockets, &Request::Pair { role, name: name.map(str::to_owned), lifetime_s })? {
         Reply::Links(places) => out.print(&links::text(&places, out.kind(), &note(role, name, lifetime))),
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
+/// A token for one new WHEP client, and where it is good.
+pub(super) fn whep(
+    sockets: &[PathBuf],
+    role: Role,
+    name: &str,
+    lifetime: Option<Duration>,
+    out: &mut Stdout,
+) -> Result<(), CommandError> {
+    let lifetime_s = lifetime.map(|lifetime| lifetime.as_secs());
+    match ask(sockets, &Request::Whep { role, name: name.to_owned(), lifetime_s })? {
+        Reply::Whep { token, endpoints } => {
+            let mut text: String = endpoints.iter().map(|place| format!("URL: {}\n", place.url)).collect();
+            text.push_str(&format!("Token: {}\n", token.reveal()));
+            if out.kind() == Output::Terminal {
+                text.push_str(
+                    "The token is shown this once. Over plain http, whoever can read the network can read it too.\n",
+                );
+            }
+            out.print(&text)
+        }
         other => Err(CommandError::unexpected(other)),
     }
 }
@@ -75,6 +99,14 @@ pub(super) fn revoke(sockets: &[PathBuf], who: &str, out: &mut Stdout) -> Result
             let table = show::table(&who, clock::since_epoch());
             Err(CommandError::Refused(format!("{message}\n{}", table.trim_end())))
         }
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
+/// Another filter for the agent's log.
+pub(super) fn log_level(sockets: &[PathBuf], filter: &str) -> Result<(), CommandError> {
+    match ask(sockets, &Request::Log { filter: filter.to_owned() })? {
+        Reply::Done => Ok(()),
         other => Err(CommandError::unexpected(other)),
     }
 }

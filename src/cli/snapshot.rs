@@ -2,8 +2,7 @@
 //! itself. Not here: taking and encoding it (`encode::still`).
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,6 +10,7 @@ use std::{
 
 use super::{
     CommandError, Stdout,
+    files::replace,
     place::{self, Agent},
 };
 use crate::{
@@ -121,40 +121,5 @@ impl Target {
                 CommandError::Refused(message)
             }),
         }
-    }
-}
-
-/// Whoever reads the file finds the old picture or the new one, never a half.
-fn replace(path: &Path, picture: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut new_name = name.to_owned();
-    new_name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(new_name);
-    let written = File::create_new(&new).and_then(|mut file| file.write_all(picture));
-    let done = written.and_then(|()| fs::rename(&new, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    done
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole_and_nothing_is_left_beside_it() {
-        let folder = std::env::temp_dir().join(format!("pinhole-snapshot-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).unwrap();
-        let file = folder.join("a.jpg");
-        replace(&file, b"first").unwrap();
-        replace(&file, b"second").unwrap();
-        assert_eq!(fs::read(&file).unwrap(), b"second");
-        assert!(replace(&folder.join("none/a.jpg"), b"third").is_err());
-        fs::create_dir(folder.join("taken")).unwrap();
-        assert!(replace(&folder.join("taken"), b"fourth").is_err(), "a folder is not replaced");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
-        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -58,6 +58,7 @@ pub struct RawWeb {
     pub listen: Option<String>,
     pub page_url: Option<String>,
     pub names: Vec<String>,
+    pub whep: Option<bool>,
 }
 
 /// `[broker]`: its own keys, those of one broker, and more brokers.

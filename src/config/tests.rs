@@ -29,13 +29,22 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
+fn whep_is_on_until_it_is_turned_off() {
+    assert_eq!(load("").unwrap().web.whep, Switch::On);
+    assert_eq!(load("[web]\nwhep = false").unwrap().web.whep, Switch::Off);
+}
+
+#[test]
 fn every_example_in_the_documentation_parses() {
-    let text = include_str!("../../docs/configuration.md");
-    let blocks: Vec<&str> =
-        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(blocks.len() >= 5, "found {} examples", blocks.len());
+    let texts = [include_str!("../../docs/configuration.md"), include_str!("../../docs/brokers.md")];
+    let blocks: Vec<&str> = texts
+        .iter()
+        .flat_map(|text| text.split("```toml\n").skip(1))
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(blocks.len() >= 9, "found {} examples", blocks.len());
     for block in blocks {
-        let read = file::parse(Path::new("docs/configuration.md"), block).expect("a documented example");
+        let read = file::parse(Path::new("an example"), block).expect("a documented example");
         // The password's file is not here: what is asked is whether the keys and values are right.
         match Config::build(
             &RunArgs { state: Some("/tmp/state".into()), ..RunArgs::default() },
@@ -141,7 +150,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
     assert_eq!(refusal("nmae = \"x\""), "pinhole.toml, line 1: unknown key `nmae`: did you mean `name`?");
     assert_eq!(
         refusal("[web]\nzzzzzzzz = 1"),
-        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names"
+        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names, whep"
     );
     assert_eq!(
         refusal("[[camera]]\nsorce = \"auto\""),

@@ -8,11 +8,14 @@ use thiserror::Error;
 use crate::{
     camera::controls::{Control, Setting},
     links::Place,
-    signal::{message::Role, people::Person},
+    signal::{exchange::Carried, message::Role, people::Person, whep::token::Token},
 };
 
 /// Bytes of a request at most, its end of line included.
-pub const MAX_REQUEST: usize = 4096;
+pub const MAX_REQUEST: usize = 48 * 1024;
+/// How long a viewer that is answered by hand may take to connect: at least, and at most.
+pub const MIN_WAIT: Duration = Duration::from_secs(60);
+pub const MAX_WAIT: Duration = Duration::from_secs(3600);
 /// Bytes of a reply at most; 256 viewers need less than a tenth.
 pub const MAX_REPLY: usize = 1024 * 1024;
 /// Bytes of a picture at most. A large one in the best quality has less than ten megabytes.
@@ -31,6 +34,13 @@ pub enum Request {
         /// Seconds for which its key is good; without, for ever.
         lifetime_s: Option<u64>,
     },
+    /// A token for a new WHEP client.
+    Whep {
+        role: Role,
+        name: String,
+        /// As for `Pair`.
+        lifetime_s: Option<u64>,
+    },
     /// All viewers.
     Viewers {},
     /// What another agent's configuration has to hold of this device's key.
@@ -38,6 +48,13 @@ pub enum Request {
     DeviceKey {},
     /// Ends a viewer's key: `who` is the key or the name.
     Revoke { who: String },
+    /// The answer to an offer, or to a link's request, that was carried by hand.
+    Answer {
+        /// The envelope, as JSON.
+        envelope: String,
+        /// Seconds in which the viewer may connect.
+        wait_s: u64,
+    },
     /// A JPEG of a camera.
     Snapshot {
         /// As for `Controls`; without, the first.
@@ -45,6 +62,8 @@ pub enum Request {
         /// 1 to 100.
         quality: u8,
     },
+    /// Another filter for the log, until the agent ends.
+    Log { filter: String },
     /// A camera's controls; those of `settings` are set first, and no others are told then.
     Controls {
         /// Its id, its device, or the name of its card.
@@ -58,6 +77,11 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Links(Vec<Place>),
+    /// A token, and where it is good: each place with each camera's endpoint.
+    Whep {
+        token: Token,
+        endpoints: Vec<Place>,
+    },
     Viewers(Vec<Person>),
     Revoked(Person),
     DeviceKey(String),
@@ -66,7 +90,17 @@ pub enum Reply {
         message: String,
         who: Vec<Person>,
     },
+    /// What is to be carried back.
+    Answer {
+        what: Carried,
+        /// What its owner calls the viewer.
+        name: String,
+        /// As it is sent.
+        text: String,
+    },
     Controls(Vec<Control>),
+    /// It was done, and there is nothing to say of it.
+    Done,
     /// A JPEG, which follows this line: so many bytes, at most [`MAX_PICTURE`].
     Picture {
         bytes: usize,
@@ -88,6 +122,8 @@ pub enum BadRequest {
     Unknown,
     #[error("a key is good for one second to a hundred years")]
     Lifetime,
+    #[error("a viewer that is answered by hand is waited for one minute to one hour")]
+    Wait,
 }
 
 impl Request {
@@ -95,12 +131,14 @@ impl Request {
     pub fn patience(&self) -> Duration {
         match self {
             Self::Pair { .. }
+            | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
+            | Self::Log { .. }
             | Self::DeviceKey {}
             | Self::Controls { .. } => Duration::from_secs(5),
             // A camera may have to be opened, and settles.
-            Self::Snapshot { .. } => Duration::from_secs(20),
+            Self::Snapshot { .. } | Self::Answer { .. } => Duration::from_secs(20),
         }
     }
 
@@ -114,16 +152,22 @@ impl Request {
         }
         let request = serde_json::from_slice(line).map_err(|_| BadRequest::Unknown)?;
         match &request {
-            Self::Pair { lifetime_s: Some(seconds), .. }
+            Self::Pair { lifetime_s: Some(seconds), .. } | Self::Whep { lifetime_s: Some(seconds), .. }
                 if !(1..=MAX_LIFETIME.as_secs()).contains(seconds) =>
             {
                 Err(BadRequest::Lifetime)
             }
+            Self::Answer { wait_s, .. } if !(MIN_WAIT.as_secs()..=MAX_WAIT.as_secs()).contains(wait_s) => {
+                Err(BadRequest::Wait)
+            }
             Self::Pair { .. }
+            | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Revoke { .. }
+            | Self::Log { .. }
             | Self::DeviceKey {}
             | Self::Controls { .. }
+            | Self::Answer { .. }
             | Self::Snapshot { .. } => Ok(request),
         }
     }
@@ -147,10 +191,13 @@ mod tests {
         for request in [
             Request::Pair { role: Role::Control, name, lifetime_s: Some(604_800) },
             Request::Pair { role: Role::View, name: None, lifetime_s: None },
+            Request::Whep { role: Role::View, name: "OBS".into(), lifetime_s: Some(60) },
             Request::Viewers {},
             Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
+            Request::Log { filter: "info,pinhole::signal=debug".into() },
             Request::Snapshot { camera: Some("cam0".into()), quality: 85 },
+            Request::Answer { envelope: r#"{"v":1}"#.into(), wait_s: 900 },
             Request::Controls {
                 camera: "/dev/video0".into(),
                 settings: vec![Setting { control: "gain".into(), value: " 3=".into() }],
@@ -189,6 +236,10 @@ mod tests {
             let text = format!(r#"{{"do":"pair","role":"view","lifetime_s":{seconds}}}"#);
             assert_eq!(Request::parse(text.as_bytes()), Err(BadRequest::Lifetime));
         }
+        for seconds in [0, 59, 3601] {
+            let text = format!(r#"{{"do":"answer","envelope":"","wait_s":{seconds}}}"#);
+            assert_eq!(Request::parse(text.as_bytes()), Err(BadRequest::Wait));
+        }
     }
 
     #[test]
@@ -196,9 +247,12 @@ mod tests {
         let place = Place { url: "http://localhost:1/#x".into(), reach: Reach::Local };
         for reply in [
             Reply::Links(vec![place]),
+            Reply::Whep { token: Token::new(), endpoints: Vec::new() },
             Reply::Viewers(Vec::new()),
             Reply::Several { message: "two".into(), who: Vec::new() },
             Reply::Picture { bytes: 7 },
+            Reply::Done,
+            Reply::Answer { what: Carried::Answer, name: "A".into(), text: "pinhole1:\n.".into() },
             Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),
         ] {

@@ -13,7 +13,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     cameras,
@@ -22,9 +22,14 @@ use super::{
 };
 use crate::{
     clock,
+    config::Switch,
     inviter::{Inviter, Stopped},
+    log::Log,
     pipeline::CameraHandle,
-    signal::{exchange::Command, people::NotRevoked},
+    signal::{
+        exchange::{Command, HandReply},
+        people::NotRevoked,
+    },
     tasks,
 };
 
@@ -34,11 +39,16 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// After a connection could not be accepted, as when the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(200);
 
+const NO_WHEP: &str = "WHEP is turned off: remove `whep = false` under [web] from the configuration";
+
 /// What the owner's commands reach.
 #[derive(Debug, Clone)]
 pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
+    /// Whether tokens are good for anything.
+    pub whep: Switch,
+    pub log: Log,
     /// What other agents' configurations have to hold of this device's key, or why there is none.
     pub device_key: Result<String, String>,
 }
@@ -61,7 +71,9 @@ pub fn start(path: &Path, reach: Reach) -> Control {
     let task = match listening {
         Ok((listener, file)) => Some(tasks::spawn("control", run(listener, file, reach, stop.clone()))),
         Err(error) => {
-            warn!("pinhole pair, viewers, revoke, controls and snapshot cannot reach this agent: {error}");
+            warn!(
+                "pinhole pair, viewers, revoke, answer, controls and snapshot cannot reach this agent: {error}"
+            );
             None
         }
     };
@@ -151,6 +163,31 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let lifetime = lifetime_s.map(Duration::from_secs);
             let links = inviter.for_one_viewer(role, name, lifetime).await;
             links.map_or_else(|error| Reply::Error(error.to_string()), Reply::Links)
+        }
+        Request::Whep { .. } if reach.whep == Switch::Off => Reply::Error(NO_WHEP.to_owned()),
+        Request::Whep { role, name, lifetime_s } => {
+            let lifetime = lifetime_s.map(Duration::from_secs);
+            let make = |reply| Command::MakeToken { role, name, lifetime, reply };
+            match ask(inviter, make).await {
+                Ok(Ok(token)) => Reply::Whep { token, endpoints: inviter.endpoints(&reach.cameras) },
+                Ok(Err(reason)) => Reply::Error(reason),
+                Err(stopped) => failed(stopped),
+            }
+        }
+        Request::Log { filter } => match reach.log.set(&filter) {
+            Ok(()) => {
+                info!(filter, "the log's level was changed");
+                Reply::Done
+            }
+            Err(error) => Reply::Error(error.to_string()),
+        },
+        Request::Answer { envelope, wait_s } => {
+            let wait = Duration::from_secs(wait_s);
+            match ask(inviter, |reply| Command::ByHand { envelope: envelope.into(), wait, reply }).await {
+                Ok(Ok(HandReply { what, name, text })) => Reply::Answer { what, name, text },
+                Ok(Err(message)) => Reply::Error(message),
+                Err(stopped) => failed(stopped),
+            }
         }
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;

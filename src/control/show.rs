@@ -47,11 +47,11 @@ pub fn length(seconds: u64) -> String {
 /// The viewers as a table, one a line below a line of titles.
 pub fn table(viewers: &[Person], since_epoch: Duration) -> String {
     let mut rows =
-        vec![["NAME", "ROLE", "PAIRED", "LAST SEEN", "WATCHING", "EXPIRES", "KEY"].map(str::to_owned)];
+        vec![["NAME", "ROLE", "BY", "PAIRED", "LAST SEEN", "WATCHING", "EXPIRES", "KEY"].map(str::to_owned)];
     rows.extend(viewers.iter().map(|viewer| row(viewer, since_epoch)));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
-    let line = |row: &[String; 7]| {
+    let widths: Vec<usize> = (0..8).map(width).collect();
+    let line = |row: &[String; 8]| {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())
@@ -59,13 +59,14 @@ pub fn table(viewers: &[Person], since_epoch: Duration) -> String {
     rows.iter().map(line).collect()
 }
 
-fn row(viewer: &Person, since_epoch: Duration) -> [String; 7] {
+fn row(viewer: &Person, since_epoch: Duration) -> [String; 8] {
     let now = date(since_epoch);
     let ago = |seconds| format!("{} ago", length(seconds));
     let watching = !viewer.watching.is_empty();
     [
         viewer.name.clone(),
         viewer.role.name().to_owned(),
+        if viewer.whep { "whep" } else { "key" }.to_owned(),
         viewer
             .paired_at
             .zip(now)
@@ -101,6 +102,7 @@ mod tests {
             seen_ago_s: None,
             expires_at: None,
             watching: Vec::new(),
+            whep: false,
         }
     }
 
@@ -142,13 +144,17 @@ mod tests {
             Person {
                 seen_ago_s: Some(300), watching: vec!["front".into(), "back".into()], ..person("Änna")
             };
-        let ben =
-            Person { seen_ago_s: Some(300), expires_at: Some(TODAY + 172_800), ..person("Ben the second") };
+        let ben = Person {
+            seen_ago_s: Some(300),
+            expires_at: Some(TODAY + 172_800),
+            whep: true,
+            ..person("Ben the second")
+        };
         let shown = table(&[anna, ben], Duration::from_secs(TODAY));
         let expected = "\
-NAME            ROLE  PAIRED      LAST SEEN      WATCHING     EXPIRES    KEY
-Änna            view  3 days ago  now            front, back  never      0101010101010101
-Ben the second  view  3 days ago  5 minutes ago  no           in 2 days  0101010101010101
+NAME            ROLE  BY    PAIRED      LAST SEEN      WATCHING     EXPIRES    KEY
+Änna            view  key   3 days ago  now            front, back  never      0101010101010101
+Ben the second  view  whep  3 days ago  5 minutes ago  no           in 2 days  0101010101010101
 ";
         assert_eq!(shown, expected);
     }

@@ -70,6 +70,22 @@ pub struct Inbound {
     pub message: ToDevice,
 }
 
+/// How a session's messages travel, as far as its connection must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signaling {
+    /// At once, and candidates one by one.
+    Live,
+    /// People carry one offer and one answer, both whole; the viewer connects within `wait`, or not at all.
+    ByHand { wait: Duration },
+}
+
+/// What waits for the reception.
+#[derive(Debug)]
+pub struct Posted {
+    inbound: Inbound,
+    signaling: Signaling,
+}
+
 /// A message to a viewer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToSession {
@@ -94,7 +110,7 @@ pub struct Full;
 /// The viewers' part, running.
 #[derive(Debug)]
 pub struct Peers {
-    inbox: mpsc::Sender<Inbound>,
+    inbox: mpsc::Sender<Posted>,
     revocations: Arc<Revocations>,
     viewers: watch::Receiver<Vec<Viewer>>,
     stop: CancellationToken,
@@ -119,7 +135,19 @@ impl Peers {
     /// # Errors
     /// [`Full`]: the message was not taken.
     pub fn deliver(&self, inbound: Inbound) -> Result<(), Full> {
-        self.inbox.try_send(inbound).map_err(|_| Full)
+        self.post(inbound, Signaling::Live)
+    }
+
+    /// The same for what its owner has carried in; the viewer may take `wait` to connect.
+    ///
+    /// # Errors
+    /// [`Full`]: the message was not taken.
+    pub fn deliver_by_hand(&self, inbound: Inbound, wait: Duration) -> Result<(), Full> {
+        self.post(inbound, Signaling::ByHand { wait })
+    }
+
+    fn post(&self, inbound: Inbound, signaling: Signaling) -> Result<(), Full> {
+        self.inbox.try_send(Posted { inbound, signaling }).map_err(|_| Full)
     }
 
     /// Ends all sessions of a viewer whose key was removed.

@@ -13,8 +13,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument;
 
 use super::{
-    Inbound, Outbox, PeerSettings,
-    registry::{Decision, Fate, Registry, Viewer},
+    Inbound, Outbox, PeerSettings, Posted, Signaling,
+    registry::{Decision, Fate, Place, Registry, Viewer},
     servers::{self, Server},
     session::Phase,
     session_task::{self, Command, Context},
@@ -111,7 +111,7 @@ impl Reception {
     /// Runs until `stop`, and then until all sessions have said good-bye.
     pub async fn run(
         mut self,
-        mut inbox: mpsc::Receiver<Inbound>,
+        mut inbox: mpsc::Receiver<Posted>,
         revocations: Arc<Revocations>,
         stop: CancellationToken,
     ) {
@@ -127,7 +127,7 @@ impl Reception {
                 Some((session, result)) = self.ended.next() => self.clear_up(session, result),
                 Some(change) = self.phases.next() => self.note_phase(change),
                 inbound = inbox.recv() => match inbound {
-                    Some(inbound) => self.receive(inbound),
+                    Some(posted) => self.receive(posted),
                     None => break,
                 },
             }
@@ -136,16 +136,16 @@ impl Reception {
         self.stop().await;
     }
 
-    fn receive(&mut self, inbound: Inbound) {
+    fn receive(&mut self, Posted { inbound, signaling }: Posted) {
         let Inbound { session, viewer, role, message } = inbound;
-        match self.registry.handle(clock::now(), session, viewer, role, &message) {
+        match self.registry.decide(clock::now(), session, viewer, role, &message, signaling) {
             Decision::Welcome => self.out.reply(session, ToViewer::Welcome(self.welcome(role))),
             Decision::Start { camera, replaced } => {
                 for old in replaced {
                     self.command(old, Command::End(ByeReason::Replaced));
                 }
                 if let ToDevice::Offer(offer) = message {
-                    self.start(session, viewer, camera, offer);
+                    self.start(session, viewer, camera, offer, signaling);
                 }
             }
             Decision::Forward => self.command(session, Command::Message(message)),
@@ -183,7 +183,14 @@ impl Reception {
         }
     }
 
-    fn start(&mut self, session: SessionId, viewer: KeyId, camera: usize, offer: Offer) {
+    fn start(
+        &mut self,
+        session: SessionId,
+        viewer: KeyId,
+        camera: usize,
+        offer: Offer,
+        signaling: Signaling,
+    ) {
         let (commands, queue) = mpsc::channel(SESSION_QUEUE);
         let (phase, phases) = watch::channel(Phase::Unfinished);
         let camera = self.cameras[camera].clone();
@@ -195,7 +202,8 @@ impl Reception {
             camera,
             rtc: Arc::clone(&self.rtc),
             servers: self.servers.clone(),
-            timings: self.settings.timings,
+            timings: self.settings.timings.with(signaling),
+            signaling,
             out: self.out.clone(),
             phase,
         };
@@ -243,7 +251,10 @@ impl Reception {
     fn note_phase(&mut self, (session, phases): PhaseChange) {
         let Some(mut phases) = phases else { return };
         let phase = *phases.borrow_and_update();
-        self.registry.report(session, phase);
+        if self.registry.report(session, phase) == Place::Taken {
+            tracing::info!(%session, "a viewer that was answered by hand connects too late: all places are taken");
+            self.command(session, Command::End(ByeReason::Replaced));
+        }
         if let Some(Running { span, .. }) = self.sessions.get(&session) {
             span.in_scope(|| match phase {
                 Phase::Unfinished => {}

@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::session::Phase;
+use super::{Signaling, session::Phase};
 use crate::signal::{
     message::{ErrorCode, Offer, Role, ToDevice},
     topic::{KeyId, SessionId},
 };
 
 const MAX_UNFINISHED: usize = 2;
+/// Sessions that were answered by hand and are not connected yet: of one viewer, and of all.
+const MAX_WAITING_EACH: usize = 2;
+const MAX_WAITING: usize = 4;
 const MAX_OFFERS: usize = 5;
 const OFFER_WINDOW: Duration = Duration::from_secs(1);
 /// Above so many viewers on record those who have not asked for a while are forgotten.
@@ -46,6 +49,14 @@ pub enum Fate {
     Over,
 }
 
+/// Whether there is a place for a session that has come further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Free,
+    /// It waited by hand, where it took no place, and now all are taken: it must end.
+    Taken,
+}
+
 /// A session as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Viewer {
@@ -71,6 +82,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Entry {
     shown: Viewer,
+    signaling: Signaling,
     /// It was told to end, and takes nobody's place any more.
     ending: bool,
 }
@@ -80,7 +92,7 @@ impl Registry {
         Self { max_viewers, cameras, sessions: BTreeMap::new(), offers: BTreeMap::new() }
     }
 
-    /// Decides on a message, and keeps account of it.
+    /// Decides on a message that came by itself, and keeps account of it.
     pub fn handle(
         &mut self,
         now: Instant,
@@ -88,6 +100,19 @@ impl Registry {
         viewer: KeyId,
         role: Role,
         message: &ToDevice,
+    ) -> Decision {
+        self.decide(now, session, viewer, role, message, Signaling::Live)
+    }
+
+    /// The same, however it came.
+    pub fn decide(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        viewer: KeyId,
+        role: Role,
+        message: &ToDevice,
+        signaling: Signaling,
     ) -> Decision {
         let known = self.sessions.get(&session).filter(|entry| !entry.ending);
         match (message, known) {
@@ -111,14 +136,21 @@ impl Registry {
                 if offer.talk && role < Role::Control {
                     return refuse(ErrorCode::Forbidden, "this viewer may watch, but not talk", fate);
                 }
-                if known { Decision::Forward } else { self.admit(now, session, viewer, offer) }
+                if known { Decision::Forward } else { self.admit(now, session, viewer, offer, signaling) }
             }
             (ToDevice::Candidate(_) | ToDevice::Bye { .. }, Some(_)) => Decision::Forward,
             (ToDevice::Candidate(_) | ToDevice::Bye { .. }, None) => Decision::Ignore,
         }
     }
 
-    fn admit(&mut self, now: Instant, session: SessionId, viewer: KeyId, offer: &Offer) -> Decision {
+    fn admit(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        viewer: KeyId,
+        offer: &Offer,
+        signaling: Signaling,
+    ) -> Decision {
         // The end of a session with this id is still under way.
         if self.sessions.contains_key(&session) {
             return refuse(ErrorCode::BadRequest, "this session is over; begin a new one", Fate::Over);
@@ -130,11 +162,22 @@ impl Registry {
         let Some(camera) = camera else {
             return refuse(ErrorCode::NoCamera, "there is no such camera on this device", Fate::Over);
         };
-        let mut replaced = self.surplus_unfinished(viewer);
-        let present = self.present().count() - replaced.len();
-        if present >= self.max_viewers {
+        let mut replaced = self.surplus_unfinished(viewer, signaling);
+        let freed = match signaling {
+            Signaling::Live => replaced.len(),
+            Signaling::ByHand { .. } => {
+                let waiting = self.present().filter(|entry| entry.waits_by_hand()).count();
+                if waiting - replaced.len() >= MAX_WAITING {
+                    let text =
+                        format!("{MAX_WAITING} answers that were carried by hand wait for their viewers");
+                    return refuse(ErrorCode::Busy, &text, Fate::Over);
+                }
+                0
+            }
+        };
+        if self.places_taken() - freed >= self.max_viewers {
             // A viewer that has lost its connection and comes anew takes its own old place.
-            let lost = self.present().find(|entry| {
+            let lost = self.seated().find(|entry| {
                 entry.shown.viewer == viewer
                     && entry.shown.phase == Phase::Lost
                     && !replaced.contains(&entry.shown.session)
@@ -150,19 +193,22 @@ impl Registry {
         }
         let id = self.cameras[camera].clone();
         let shown = Viewer { viewer, session, camera: id, since: now, phase: Phase::Unfinished };
-        self.sessions.insert(session, Entry { shown, ending: false });
+        self.sessions.insert(session, Entry { shown, signaling, ending: false });
         Decision::Start { camera, replaced }
     }
 
-    /// The oldest unfinished sessions of a viewer that has too many for another.
-    fn surplus_unfinished(&self, viewer: KeyId) -> Vec<SessionId> {
+    /// The oldest unfinished sessions of a viewer that has too many for another of this kind.
+    fn surplus_unfinished(&self, viewer: KeyId, signaling: Signaling) -> Vec<SessionId> {
+        let live = signaling == Signaling::Live;
         let mut unfinished: Vec<&Viewer> = self
             .present()
+            .filter(|entry| (entry.signaling == Signaling::Live) == live)
             .map(|entry| &entry.shown)
             .filter(|shown| shown.viewer == viewer && shown.phase == Phase::Unfinished)
             .collect();
         unfinished.sort_by_key(|shown| shown.since);
-        let surplus = (unfinished.len() + 1).saturating_sub(MAX_UNFINISHED);
+        let allowed = if live { MAX_UNFINISHED } else { MAX_WAITING_EACH };
+        let surplus = (unfinished.len() + 1).saturating_sub(allowed);
         unfinished.iter().take(surplus).map(|shown| shown.session).collect()
     }
 
@@ -186,6 +232,15 @@ impl Registry {
         self.sessions.values().filter(|entry| !entry.ending)
     }
 
+    /// Those that take a place: who waits for what was carried by hand may never come.
+    fn seated(&self) -> impl Iterator<Item = &Entry> {
+        self.present().filter(|entry| !entry.waits_by_hand())
+    }
+
+    fn places_taken(&self) -> usize {
+        self.seated().count()
+    }
+
     fn end(&mut self, session: SessionId) {
         if let Some(entry) = self.sessions.get_mut(&session) {
             entry.ending = true;
@@ -193,10 +248,16 @@ impl Registry {
     }
 
     /// A session has come further, or fallen back.
-    pub fn report(&mut self, session: SessionId, phase: Phase) {
-        if let Some(entry) = self.sessions.get_mut(&session) {
-            entry.shown.phase = phase;
+    pub fn report(&mut self, session: SessionId, phase: Phase) -> Place {
+        let free = self.places_taken() < self.max_viewers;
+        let Some(entry) = self.sessions.get_mut(&session) else { return Place::Free };
+        let sits_down = !entry.ending && entry.waits_by_hand() && phase != Phase::Unfinished;
+        entry.shown.phase = phase;
+        if sits_down && !free {
+            entry.ending = true;
+            return Place::Taken;
         }
+        Place::Free
     }
 
     /// A session is gone.
@@ -224,6 +285,12 @@ impl Registry {
     }
 }
 
+impl Entry {
+    fn waits_by_hand(&self) -> bool {
+        matches!(self.signaling, Signaling::ByHand { .. }) && self.shown.phase == Phase::Unfinished
+    }
+}
+
 fn refuse(code: ErrorCode, message: &str, session: Fate) -> Decision {
     Decision::Refuse { code, message: message.to_owned(), session }
 }
@@ -232,6 +299,8 @@ fn refuse(code: ErrorCode, message: &str, session: Fate) -> Decision {
 mod tests {
     use super::*;
     use crate::clock;
+
+    const BY_HAND: Signaling = Signaling::ByHand { wait: Duration::from_secs(900) };
 
     fn session(id: u8) -> SessionId {
         SessionId::from_bytes([id; 16])
@@ -254,6 +323,11 @@ mod tests {
         fn new(max_viewers: usize) -> Self {
             let cameras = vec!["front".to_owned(), "back".to_owned()];
             Self { registry: Registry::new(max_viewers, cameras), now: clock::now() }
+        }
+
+        fn carry(&mut self, id: u8, from: u8) -> Decision {
+            self.now += Duration::from_millis(300);
+            self.registry.decide(self.now, session(id), viewer(from), Role::View, &offer(), BY_HAND)
         }
 
         fn put(&mut self, id: u8, from: u8, message: &ToDevice) -> Decision {
@@ -383,6 +457,40 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_by_hand_takes_no_place_until_it_connects() {
+        let mut bench = Bench::new(2);
+        for id in 1..=4 {
+            assert_eq!(bench.carry(id, id), Decision::Start { camera: 0, replaced: Vec::new() });
+        }
+        let full = bench.carry(5, 5);
+        assert!(
+            matches!(full, Decision::Refuse { code: ErrorCode::Busy, session: Fate::Over, .. }),
+            "{full:?}"
+        );
+        assert_eq!(bench.put(6, 6, &offer()), Decision::Start { camera: 0, replaced: Vec::new() });
+        assert_eq!(bench.registry.report(session(1), Phase::Connected), Place::Free);
+        let full = bench.put(7, 7, &offer());
+        assert!(matches!(full, Decision::Refuse { code: ErrorCode::Busy, .. }), "{full:?}");
+        // Both places are taken: who comes late must go, and nobody is answered by hand.
+        assert_eq!(bench.registry.report(session(2), Phase::Connected), Place::Taken);
+        let full = bench.carry(8, 8);
+        assert!(matches!(full, Decision::Refuse { code: ErrorCode::Busy, .. }), "{full:?}");
+        bench.registry.finished(session(6));
+        assert_eq!(bench.registry.report(session(3), Phase::Connected), Place::Free);
+    }
+
+    #[test]
+    fn a_viewer_that_offers_anew_by_hand_gives_up_its_oldest_offer_and_no_live_session() {
+        let mut bench = Bench::new(8);
+        assert_eq!(bench.put(1, 1, &offer()), Decision::Start { camera: 0, replaced: Vec::new() });
+        for id in 2..=3 {
+            assert_eq!(bench.carry(id, 1), Decision::Start { camera: 0, replaced: Vec::new() });
+        }
+        assert_eq!(bench.carry(4, 1), Decision::Start { camera: 0, replaced: vec![session(2)] });
+        assert_eq!(bench.put(5, 1, &offer()), Decision::Start { camera: 0, replaced: Vec::new() });
+    }
+
+    #[test]
     fn any_order_of_operations_keeps_the_limits() {
         const MAX_VIEWERS: usize = 3;
         let mut seed = 0x1234_5678_u32;
@@ -399,25 +507,38 @@ mod tests {
             match random(8) {
                 0..=3 => {
                     let before = bench.registry.viewers().len();
-                    let decision =
-                        bench.registry.handle(bench.now, session(id), viewer(from), Role::View, &offer());
+                    let signaling = if random(3) == 0 { BY_HAND } else { Signaling::Live };
+                    let decision = bench.registry.decide(
+                        bench.now,
+                        session(id),
+                        viewer(from),
+                        Role::View,
+                        &offer(),
+                        signaling,
+                    );
                     if let Decision::Start { replaced, .. } = decision {
                         assert_eq!(bench.registry.viewers().len(), before + 1 - replaced.len());
                     }
                 }
-                4 => bench.registry.report(session(id), Phase::Connected),
-                5 => bench.registry.report(session(id), Phase::Lost),
+                4 => {
+                    bench.registry.report(session(id), Phase::Connected);
+                }
+                5 => {
+                    bench.registry.report(session(id), Phase::Lost);
+                }
                 6 => bench.registry.finished(session(id)),
                 _ => drop(bench.registry.revoke(viewer(from))),
             }
-            let viewers = bench.registry.viewers();
-            assert!(viewers.len() <= MAX_VIEWERS);
+            let seated: Vec<&Entry> = bench.registry.seated().collect();
+            let waiting: Vec<&Entry> =
+                bench.registry.present().filter(|entry| entry.waits_by_hand()).collect();
+            assert!(seated.len() <= MAX_VIEWERS && waiting.len() <= MAX_WAITING);
             for from in 0..4 {
-                let unfinished = viewers
-                    .iter()
-                    .filter(|shown| shown.viewer == viewer(from) && shown.phase == Phase::Unfinished)
-                    .count();
-                assert!(unfinished <= MAX_UNFINISHED);
+                let unfinished = |entry: &&&Entry| {
+                    entry.shown.viewer == viewer(from) && entry.shown.phase == Phase::Unfinished
+                };
+                assert!(seated.iter().filter(unfinished).count() <= MAX_UNFINISHED);
+                assert!(waiting.iter().filter(unfinished).count() <= MAX_WAITING_EACH);
             }
             assert!(bench.registry.offers.len() <= PRUNE_ABOVE + 1);
         }

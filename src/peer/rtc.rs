@@ -42,7 +42,7 @@ use self::{
     feedback::Feedback,
 };
 use super::{
-    addresses,
+    Signaling, addresses,
     codec::{self, H264Format},
     guard::{Guard, core::Counts},
     sdp::{self, Offer, SdpError},
@@ -58,6 +58,13 @@ use crate::{
 const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// Host candidates take about a millisecond; whatever comes later is trickled.
 const GATHERING_TIMEOUT: Duration = Duration::from_millis(100);
+/// The same for an answer that must hold them all, those of STUN and TURN servers included. Below `STACK_TIMEOUT`.
+const WHOLE_GATHERING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between the checks of each candidate while an answer is carried by hand. They keep open what our router has opened
+/// for them; fewer would do, but the crate makes none that are rarer.
+const WAITING_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Candidates of a viewer that is answered by hand: the checks to them go on for up to an hour, wherever they lead.
+const WAITING_CANDIDATES: usize = 12;
 /// Packets kept for re-sending: more than a second at 4 Mbit/s, at most 600 KiB a viewer. A power of two.
 const RESEND_BUFFER: u16 = 512;
 /// Closer to the wire than the crate's NACK responder (4000), so that `Feedback` cuts NACKs down before it.
@@ -137,6 +144,7 @@ pub struct Connection {
     mid: String,
     /// Host candidates to expect.
     sockets: usize,
+    signaling: Signaling,
 }
 
 impl Connection {
@@ -150,8 +158,12 @@ impl Connection {
         servers: &[Server],
         offer: &str,
         profile_level: [u8; 3],
+        signaling: Signaling,
     ) -> Result<Answered, RtcError> {
-        let offer = Offer::parse(offer)?;
+        let offer = match signaling {
+            Signaling::Live => Offer::parse(offer)?,
+            Signaling::ByHand { .. } => Offer::parse(offer)?.with_candidates(WAITING_CANDIDATES),
+        };
         let format = codec::choose(offer.formats(), profile_level).ok_or(RtcError::NoH264)?.clone();
         let addresses = addresses::present(settings.addresses.as_deref());
         if addresses.is_empty() {
@@ -161,7 +173,8 @@ impl Connection {
         let (events, receiver) = Events::new();
         let guard = Guard::new(relays(servers));
         let handler = Arc::new(Handler::new(events.clone(), guard.clone()));
-        let peer = build(&addresses, servers, &format, &random, &guard, &handler, &events).await?;
+        let plan = Plan { addresses: &addresses, servers, format: &format, signaling };
+        let peer = build(plan, &random, &guard, &handler, &events).await?;
         let peer = ClosingPeer { peer: Some(peer), guard };
         let track = Arc::new(TrackLocalStaticRTP::new(track(&format, &random)));
         let local = Arc::clone(&track) as Arc<dyn TrackLocal>;
@@ -170,7 +183,7 @@ impl Connection {
             FrameWriter::new(track, format.payload_type, offer.orientation_id(), random.ssrc, random.start);
         let sockets = addresses.len();
         let mid = offer.mid().to_owned();
-        let connection = Self { peer, handler, events, format, mid, sockets };
+        let connection = Self { peer, handler, events, format, mid, sockets, signaling };
         let sdp = connection.negotiate(&offer).await?;
         Ok(Answered { connection, writer, sdp, events: receiver })
     }
@@ -201,10 +214,14 @@ impl Connection {
             self.peer.guard.learn(ufrag, password);
         }
         peer.set_local_description(answer).await.map_err(RtcError::internal)?;
+        let (candidates, patience) = match self.signaling {
+            Signaling::Live => (self.sockets, GATHERING_TIMEOUT),
+            Signaling::ByHand { .. } => (usize::MAX, WHOLE_GATHERING_TIMEOUT),
+        };
         tokio::select! {
             biased;
-            () = self.handler.wait_for(self.sockets) => {}
-            () = clock::sleep(GATHERING_TIMEOUT) => {}
+            () = self.handler.wait_for(candidates) => {}
+            () = clock::sleep(patience) => {}
         }
         let answer = peer.local_description().await.ok_or_else(|| RtcError::internal("no description"))?;
         let answer = offer.complete(&answer.sdp)?;
@@ -285,21 +302,38 @@ fn relays(servers: &[Server]) -> Vec<SocketAddr> {
     servers.iter().filter(turn).map(|server| server.address).collect()
 }
 
+/// What a connection is made for.
+struct Plan<'a> {
+    addresses: &'a [IpAddr],
+    servers: &'a [Server],
+    format: &'a H264Format,
+    signaling: Signaling,
+}
+
+/// How long ICE tries.
+fn checks(settings: SettingEngineBuilder, signaling: Signaling) -> SettingEngineBuilder {
+    let Signaling::ByHand { wait } = signaling else {
+        return settings.with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), None);
+    };
+    // By itself the crate gives up after 30 s, and on each pair after seven checks. When to give up is the session's to say.
+    let attempts = wait.as_millis() / WAITING_CHECK_INTERVAL.as_millis() + 1;
+    settings.with_ice_timeouts(None, Some(wait), None).with_ice_connection_attempts(
+        Some(WAITING_CHECK_INTERVAL),
+        Some(attempts.try_into().unwrap_or(u16::MAX)),
+    )
+}
+
 async fn build(
-    addresses: &[IpAddr],
-    servers: &[Server],
-    format: &H264Format,
+    Plan { addresses, servers, format, signaling }: Plan<'_>,
     random: &Random,
     guard: &Guard,
     handler: &Arc<Handler>,
     events: &Events,
 ) -> Result<Arc<dyn PeerConnection>, RtcError> {
-    let settings = SettingEngineBuilder::new()
-        // With it, building fails where there is no multicast route; viewers' `.local` names are found as
-        // peer-reflexive candidates without.
-        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-        .with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), None)
-        .build();
+    // With it, building fails where there is no multicast route; viewers' `.local` names are found as
+    // peer-reflexive candidates without.
+    let settings = SettingEngineBuilder::new().with_multicast_dns_mode(MulticastDnsMode::Disabled);
+    let settings = checks(settings, signaling).build();
     let configuration =
         RTCConfigurationBuilder::default().with_ice_servers(servers.iter().map(ice_server).collect()).build();
     let interceptors = Registry::new()

@@ -37,6 +37,8 @@ pub struct Offer {
     /// The value of the one `a=fingerprint`.
     fingerprint: String,
     formats: Vec<H264Format>,
+    /// Candidates taken.
+    most: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +62,16 @@ impl Offer {
         let video =
             sections.iter().position(|section| section.wants_video(&session)).ok_or(SdpError::NoVideo)?;
         let formats = sections[video].h264_formats();
-        let offer = Self { session, sections, video, fingerprint, formats };
+        let offer = Self { session, sections, video, fingerprint, formats, most: MAX_CANDIDATES };
         for needed in ["ice-ufrag", "ice-pwd", "setup"] {
             offer.transport(needed).ok_or(SdpError::Malformed("no ICE credentials or DTLS role"))?;
         }
         Ok(offer)
+    }
+
+    /// The same with at most so many of its candidates.
+    pub fn with_candidates(self, most: usize) -> Self {
+        Self { most: most.min(MAX_CANDIDATES), ..self }
     }
 
     /// The H.264 formats of the video section, in the viewer's order.
@@ -75,6 +82,18 @@ impl Offer {
     /// The video section's `mid`.
     pub fn mid(&self) -> &str {
         self.sections[self.video].attribute("mid").unwrap_or_default()
+    }
+
+    /// Whether candidates of the section `mid` are for the transport that the video uses: its own, or that of the first
+    /// section of its bundle, where browsers put them (RFC 8843, 7.1.1).
+    pub fn is_transport_of_video(&self, mid: &str) -> bool {
+        let of_carrier = || {
+            attributes(&self.session, "group")
+                .filter_map(|group| group.strip_prefix("BUNDLE "))
+                .find(|mids| mids.split(' ').any(|mid| mid == self.mid()))
+                .and_then(|bundle| bundle.split(' ').next())
+        };
+        mid == self.mid() || of_carrier() == Some(mid)
     }
 
     /// The id of the video-orientation header extension (RFC 8285, section 5), if the viewer takes it.
@@ -199,10 +218,7 @@ impl Offer {
     fn candidates(&self) -> impl Iterator<Item = &str> {
         let own = &self.sections[self.video];
         let section = if own.attribute("candidate").is_some() { own } else { &self.sections[0] };
-        section
-            .attributes("candidate")
-            .filter(|candidate| is_usable_candidate(candidate))
-            .take(MAX_CANDIDATES)
+        section.attributes("candidate").filter(|candidate| is_usable_candidate(candidate)).take(self.most)
     }
 }
 
@@ -544,6 +560,17 @@ mod tests {
         );
         let again = Offer::parse(&narrowed).unwrap();
         assert_eq!(again.formats(), &offer.formats()[..1]);
+    }
+
+    #[test]
+    fn no_more_candidates_are_taken_than_may_be() {
+        let more: String =
+            (1..=100).map(|port| format!("a=candidate:1 1 udp 1 192.0.2.1 {port} typ host\r\n")).collect();
+        let offer = Offer::parse(&offer(&[format!("{}{more}", video("recvonly"))])).unwrap();
+        for (most, taken) in [(100, MAX_CANDIDATES), (12, 12)] {
+            let narrowed = offer.clone().with_candidates(most).narrowed(&offer.formats()[0]);
+            assert_eq!(narrowed.matches("a=candidate:").count(), taken);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    codec,
+    Signaling, codec,
     rtc::{RtcError, RtcEvent},
 };
 use crate::{
@@ -36,6 +36,16 @@ impl Default for Timings {
             camera: Duration::from_secs(5),
             connect: Duration::from_secs(10),
             lost: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Timings {
+    /// What they are in a session whose messages travel so.
+    pub fn with(self, signaling: Signaling) -> Self {
+        match signaling {
+            Signaling::Live => self,
+            Signaling::ByHand { wait } => Self { connect: wait, ..self },
         }
     }
 }
@@ -330,11 +340,12 @@ impl Session {
     fn rtc(&mut self, now: Instant, event: RtcEvent) -> Vec<Output> {
         match event {
             RtcEvent::Connected => {
-                let back = matches!(self.state, State::Lost { .. });
+                // After an ICE restart it comes again, whether the viewer was lost before or not.
+                let again = matches!(self.state, State::Lost { .. } | State::Connected);
                 self.state = State::Connected;
                 let mut outputs = vec![Output::Play(Playing::On)];
                 // At its beginning the hub's cursor asks for one itself, if there is none it can begin with.
-                if back {
+                if again {
                     outputs.push(Output::RequestKeyFrame);
                 }
                 outputs
@@ -522,6 +533,16 @@ mod tests {
         assert_eq!(back, [Output::Play(Playing::On), Output::RequestKeyFrame]);
         bench.put(Input::Rtc(RtcEvent::Disconnected));
         assert_eq!(bench.after(15000), bye(ByeReason::Idle));
+    }
+
+    #[test]
+    fn the_picture_goes_on_with_a_key_frame_after_a_restart_of_ice() {
+        let mut bench = Bench::connected();
+        bench.put(Input::Offer(offer("restart")));
+        bench.put(Input::Answered(Ok("answer".into())));
+        // The player waits for a key frame each time that it is told to play.
+        let again = bench.put(Input::Rtc(RtcEvent::Connected));
+        assert_eq!(again, [Output::Play(Playing::On), Output::RequestKeyFrame]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Outbox,
+    Outbox, Signaling,
     rtc::{Answered, Connection, FrameWriter, RtcError, RtcEvent, RtcSettings},
     servers::Server,
     session::{Input, Output, Phase, Playing, Session, Timings},
@@ -40,6 +40,7 @@ pub struct Context {
     pub rtc: Arc<RtcSettings>,
     pub servers: watch::Receiver<Vec<Server>>,
     pub timings: Timings,
+    pub signaling: Signaling,
     pub out: Outbox,
     /// How far the session is.
     pub phase: watch::Sender<Phase>,
@@ -61,7 +62,7 @@ pub async fn run(context: Context, offer: Offer, mut commands: mpsc::Receiver<Co
     let was = camera_state.borrow_and_update().clone();
     let mut outputs = session.handle(clock::now(), Input::Notice(notices.borrow_and_update().clone()));
     outputs.extend(session.handle(clock::now(), Input::CameraWas(was)));
-    let mut link = Link { context, watching, connection: None, events: None, player: None };
+    let mut link = Link { context, watching, connection: None, events: None, writer: None, player: None };
     link.carry_out(&mut session, outputs).await;
     while !session.is_over() {
         let deadline = session.timeout();
@@ -147,6 +148,8 @@ struct Link {
     watching: Watching,
     connection: Option<Connection>,
     events: Option<mpsc::Receiver<RtcEvent>>,
+    /// Until the player has it.
+    writer: Option<FrameWriter>,
     player: Option<Player>,
 }
 
@@ -201,6 +204,7 @@ impl Link {
             }
             Output::Finish(message) => self.context.out.finish(self.context.session, message),
             Output::Play(playing) => {
+                self.start_player();
                 if let Some(player) = &self.player {
                     player.playing.send_replace(playing);
                 }
@@ -215,19 +219,32 @@ impl Link {
 
     async fn answer(&mut self, offer: &str, profile_level: [u8; 3]) -> Result<String, RtcError> {
         let servers = self.context.servers.borrow().clone();
-        let answered = Connection::answer(&self.context.rtc, &servers, offer, profile_level).await?;
+        let signaling = self.context.signaling;
+        let answered =
+            Connection::answer(&self.context.rtc, &servers, offer, profile_level, signaling).await?;
         let Answered { connection, writer, sdp, events } = answered;
         self.connection = Some(connection);
         self.events = Some(events);
-        if let Some(mut subscription) = self.watching.subscription.take() {
-            if !writer.viewer_turns() {
-                subscription.does_not_turn();
-            }
-            let (playing, is_playing) = watch::channel(Playing::Paused);
-            let task = tasks::spawn("viewer", play(subscription, writer, is_playing));
-            self.player = Some(Player { playing, task: AbortOnDropHandle::new(task) });
+        self.writer = Some(writer);
+        match signaling {
+            Signaling::Live => self.start_player(),
+            // Nobody watches while the answer is carried: the camera opens again for who connects.
+            Signaling::ByHand { .. } => self.watching.subscription = None,
         }
         Ok(sdp)
+    }
+
+    /// Once, with the connection's writer.
+    fn start_player(&mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        let camera = &self.watching.camera;
+        let mut subscription = self.watching.subscription.take().unwrap_or_else(|| camera.subscribe());
+        if !writer.viewer_turns() {
+            subscription.does_not_turn();
+        }
+        let (playing, is_playing) = watch::channel(Playing::Paused);
+        let task = tasks::spawn("viewer", play(subscription, writer, is_playing));
+        self.player = Some(Player { playing, task: AbortOnDropHandle::new(task) });
     }
 
     async fn close(mut self) {

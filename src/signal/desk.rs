@@ -5,6 +5,8 @@
 //!
 //! Until an envelope's seal is found right, it gets no answer and leaves nothing behind but a count.
 
+mod by_hand;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -23,6 +25,9 @@ use super::{
     pairing::{Invitations, Invite, Refusal as PairingRefusal, Request},
     topic::{DeviceId, DeviceNonce, KeyId, PairingId, SessionId},
 };
+
+use self::by_hand::Answered;
+pub use self::by_hand::{ByHand, HandOffer, HandRefusal, HandSeal};
 
 /// How long a nonce is the newest. It is accepted for as long again.
 pub const NONCE_LIFETIME: Duration = Duration::from_secs(60);
@@ -139,6 +144,7 @@ pub struct Desk {
     viewers: BTreeMap<KeyId, Viewer>,
     sessions: BTreeMap<SessionId, Session>,
     invitations: Invitations,
+    answered: Answered,
     strangers: Bucket,
     counters: DeskCounters,
 }
@@ -204,6 +210,7 @@ impl Desk {
             viewers: viewers.into_iter().map(|record| (record.id, Viewer::new(record, now))).collect(),
             sessions: BTreeMap::new(),
             invitations: Invitations::new(device),
+            answered: Answered::default(),
             strangers: Bucket::new(now, STRANGERS_PER_SECOND, STRANGERS_PER_SECOND),
             counters: DeskCounters::default(),
         }
@@ -328,6 +335,9 @@ impl Desk {
     /// The checks, in the order of docs/signaling.md: cheap ones first, nothing kept before the seal is right.
     fn admit(&mut self, now: Instant, payload: &[u8]) -> Result<Vec<Output>, Refusal> {
         let envelope = Envelope::parse(payload)?;
+        if envelope.nonce == DeviceNonce::BY_HAND {
+            return Err(Refusal::Stale);
+        }
         if envelope.kind == "pair1" {
             return self.pair(now, &envelope);
         }
@@ -445,15 +455,21 @@ impl Desk {
 
     fn pair(&mut self, now: Instant, envelope: &Envelope) -> Result<Vec<Output>, Refusal> {
         let fresh = self.knows(envelope.nonce);
-        let mut key = KeyId::from_bytes(draw(&mut self.random));
-        while self.viewers.contains_key(&key) {
-            key = KeyId::from_bytes(draw(&mut self.random));
-        }
+        let key = self.new_key();
         let pairing = PairingId::from_bytes(*envelope.key.as_bytes());
         Ok(vec![match self.invitations.receive(now, envelope, fresh, key)? {
             Request::New(record) => Output::Pair { pairing, record },
             Request::Reply(answer) => Output::Reply { session: envelope.session, envelope: answer },
         }])
+    }
+
+    /// One that no viewer has.
+    fn new_key(&mut self) -> KeyId {
+        let mut key = KeyId::from_bytes(draw(&mut self.random));
+        while self.viewers.contains_key(&key) {
+            key = KeyId::from_bytes(draw(&mut self.random));
+        }
+        key
     }
 
     fn deliver(&mut self, viewer: KeyId, session: SessionId, message: ToDevice) -> Option<Output> {

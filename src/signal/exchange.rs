@@ -3,9 +3,13 @@
 //! envelope means (`desk`), and what a viewer gets (`peer`).
 //!
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
-//! carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
+//! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
 
+mod by_hand;
 mod people_work;
+mod route;
+
+pub use self::by_hand::{Carried, HandReply};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -21,15 +26,21 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
+use self::{
+    by_hand::Waiting,
+    route::{Route, Routes},
+};
 use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
+    door::{Doorkeeper, Knock},
     keys::{self, KeyStore, ViewerRecord},
     link::PairingSecret,
     message::{ByeReason, ErrorCode, Role, ToViewer},
     pairing::Invite,
     people::{self, ClockNotSet, NotRevoked, Person, Standing},
     topic::{KeyId, PairingId, SessionId},
+    whep::token::{Token, Tokens},
 };
 use crate::{
     clock,
@@ -53,10 +64,19 @@ pub enum Command {
         lifetime: Option<Duration>,
         reply: oneshot::Sender<Result<PairingSecret, ClockNotSet>>,
     },
+    /// A token for a new WHEP client, good for `lifetime` from now; without, for ever. Why there is none is a sentence.
+    MakeToken {
+        role: Role,
+        name: String,
+        lifetime: Option<Duration>,
+        reply: oneshot::Sender<Result<Token, String>>,
+    },
     /// All viewers, in the order in which they were paired.
     Viewers { reply: oneshot::Sender<Vec<Person>> },
     /// Removes the viewer with this key or name, and ends its sessions.
     Revoke { who: String, reply: oneshot::Sender<Result<Person, NotRevoked>> },
+    /// Takes an offer, or a link's request, that the owner carries in; an offer's viewer may take `wait` to connect.
+    ByHand { envelope: Bytes, wait: Duration, reply: oneshot::Sender<Result<HandReply, String>> },
     /// Says good-bye to all viewers and lets nobody in any more.
     EndSessions { done: oneshot::Sender<()> },
     /// Ends the task and the carriers.
@@ -72,12 +92,15 @@ pub struct Exchange {
     pub peers: Peers,
     pub from_peers: mpsc::Receiver<ToSession>,
     pub commands: mpsc::Receiver<Command>,
+    /// The agent's own doors.
+    pub doors: Doorkeeper,
 }
 
 impl Exchange {
     /// Runs until [`Command::Stop`], or until nobody can send one any more.
     pub async fn run(self) {
-        let Self { desk, store, carriers, mut from_peers, peers, mut commands } = self;
+        let Self { desk, store, carriers, mut from_peers, peers, mut commands, doors } = self;
+        let Doorkeeper { mut knocks, tokens } = doors;
         let mut watching = peers.viewers();
         let withheld = store.viewers().iter().filter(|viewer| !desk.has(viewer.id));
         let mut work = Work {
@@ -87,7 +110,9 @@ impl Exchange {
             carriers,
             peers: Some(peers),
             turn: 0,
-            routes: HashMap::new(),
+            routes: Routes::default(),
+            tokens,
+            by_hand: HashMap::new(),
             watching: watching.clone(),
             present: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -98,6 +123,7 @@ impl Exchange {
             let waiting = work.withheld.len();
             warn!(waiting, "the clock is not set: viewers whose keys expire are not let in until it is");
         }
+        work.tell_tokens();
         let mut ending: Option<JoinHandle<()>> = None;
         loop {
             let timer = work.desk.poll_timeout();
@@ -112,12 +138,16 @@ impl Exchange {
                         });
                         let _ = reply.send(secret);
                     }
+                    Some(Command::MakeToken { role, name, lifetime, reply }) => {
+                        let _ = reply.send(work.make_token(role, name, lifetime));
+                    }
                     Some(Command::Viewers { reply }) => {
                         let _ = reply.send(work.people());
                     }
                     Some(Command::Revoke { who, reply }) => {
                         let _ = reply.send(work.revoke(&who));
                     }
+                    Some(Command::ByHand { envelope, wait, reply }) => work.take_by_hand(&envelope, wait, reply),
                     Some(Command::EndSessions { done }) => if let Some(peers) = work.peers.take() {
                         ending = Some(tasks::spawn("end of sessions", async move {
                             peers.shutdown().await;
@@ -132,6 +162,7 @@ impl Exchange {
                 () = clock::sleep_until(Some(work.check_at)) => work.check(clock::now()),
                 Some(message) = from_peers.recv() => work.send(message),
                 Ok(()) = watching.changed() => work.note_present(),
+                Some(knock) = knocks.recv() => work.on_knock(knock),
                 (index, event) = next_event(&mut work.carriers, work.turn) => {
                     work.turn = index + 1;
                     work.on_event(index, event);
@@ -157,8 +188,12 @@ struct Work {
     turn: usize,
     /// `None` once the agent is stopping: then nobody is let in.
     peers: Option<Peers>,
-    /// By which carrier each session's last envelope came: its answers go back that way.
-    routes: HashMap<SessionId, usize>,
+    /// By which way each session's answers go back.
+    routes: Routes,
+    /// Of those that are let in.
+    tokens: watch::Sender<Tokens>,
+    /// What owners wait for who carry it back by hand. No more than connections to the control socket.
+    by_hand: HashMap<SessionId, Waiting>,
     /// Who watches now.
     watching: watch::Receiver<Vec<registry::Viewer>>,
     /// Who did when that changed last.
@@ -197,19 +232,21 @@ impl Work {
         for output in outputs {
             match output {
                 Output::Status(status) => {
+                    // Once a minute: what was dropped is counted, and never logged one by one.
+                    debug!(counters = ?self.desk.counters(), "envelopes so far");
                     for index in 0..self.carriers.len() {
                         self.publish(index, Outgoing::Status(status.clone()));
                     }
                 }
                 Output::Reply { session, envelope } => {
                     // One viewer's envelope may end another session of it, which came by another carrier.
-                    if let Some(index) = self.routes.get(&session).copied().or(from) {
+                    if let Some(index) = self.routes.carrier(session).or(from) {
                         self.publish(index, Outgoing::Reply { session, envelope });
                     }
                 }
                 Output::Deliver { session, viewer, role, message } => {
                     if let Some(index) = from {
-                        self.routes.insert(session, index);
+                        self.routes.by_carrier(session, index);
                     }
                     self.seen.insert(viewer, clock::now());
                     self.deliver(Inbound { session, viewer, role, message });
@@ -219,10 +256,32 @@ impl Work {
                     self.carry_out(from, answer.into_iter().collect());
                 }
                 Output::Ended { session } => {
-                    self.routes.remove(&session);
+                    self.routes.remove(session);
                 }
             }
         }
+    }
+
+    /// A door has let its viewer in; it may have been revoked since.
+    fn on_knock(&mut self, knock: Knock) {
+        let (session, viewer, message) = match knock {
+            Knock::Open { session, viewer, message, answers } => {
+                self.routes.by_door(session, viewer, answers);
+                (session, viewer, message)
+            }
+            Knock::Go { session, message } => {
+                let Some(viewer) = self.routes.direct_viewer(session) else { return };
+                (session, viewer, message)
+            }
+        };
+        let is_let_in = |record: &&ViewerRecord| record.id == viewer && !self.withheld.contains(&viewer);
+        let Some(role) = self.store.viewers().iter().find(is_let_in).map(|record| record.role) else {
+            let message = ToViewer::Bye { reason: ByeReason::Revoked };
+            self.send(ToSession { session, message, last: Last::Yes });
+            return;
+        };
+        self.seen.insert(viewer, clock::now());
+        self.deliver(Inbound { session, viewer, role, message });
     }
 
     fn deliver(&mut self, inbound: Inbound) {
@@ -257,15 +316,25 @@ impl Work {
             .map_err(|error| error.to_string())
     }
 
-    fn send(&mut self, ToSession { session, message, last }: ToSession) {
-        if let Some(envelope) = self.desk.seal(clock::now(), session, &message)
-            && let Some(&index) = self.routes.get(&session)
-        {
-            self.publish(index, Outgoing::Reply { session, envelope });
+    fn send(&mut self, message: ToSession) {
+        let Some(ToSession { session, message, last }) = self.of_carriers(message) else { return };
+        match self.routes.get(session) {
+            Some(Route::Direct { answers, .. }) => {
+                let sent = answers.try_send(message);
+                if sent.is_err() {
+                    debug!(%session, "a message is lost: its door is overrun, or gone");
+                }
+            }
+            Some(&Route::Carrier(index)) => {
+                if let Some(envelope) = self.desk.seal(clock::now(), session, &message) {
+                    self.publish(index, Outgoing::Reply { session, envelope });
+                }
+            }
+            None => {}
         }
         if last == Last::Yes {
             self.desk.end(session);
-            self.routes.remove(&session);
+            self.routes.remove(session);
         }
     }
 
@@ -306,4 +375,38 @@ async fn next_event(carriers: &mut [Carrier], turn: usize) -> (usize, CarrierEve
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_carrier_that_floods_leaves_the_others_their_turn() {
+        let mut senders = Vec::new();
+        let mut carriers: Vec<Carrier> = (0..3)
+            .map(|index| {
+                let (events, events_out) = mpsc::channel(8);
+                senders.push(events);
+                let outgoing = mpsc::channel(1).0;
+                let task = tasks::spawn("carrier", async {});
+                Carrier { name: index.to_string(), events: events_out, outgoing, task }
+            })
+            .collect();
+        let envelope = || CarrierEvent::Envelope(Bytes::from_static(b"{}"));
+        for _ in 0..4 {
+            senders[0].send(envelope()).await.unwrap();
+        }
+        senders[1].send(envelope()).await.unwrap();
+        senders[2].send(envelope()).await.unwrap();
+        let (mut turn, mut order) = (0, Vec::new());
+        for _ in 0..6 {
+            let (index, _) = next_event(&mut carriers, turn).await;
+            turn = index + 1;
+            order.push(index);
+        }
+        assert_eq!(order, [0, 1, 2, 0, 0, 0]);
+    }
 }

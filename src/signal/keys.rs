@@ -23,6 +23,7 @@ use super::{
     login::{LoginKey, SEED_BYTES},
     message::Role,
     topic::{DeviceId, KeyId},
+    whep::token::TokenHash,
 };
 
 /// Viewers that a device knows at most.
@@ -52,12 +53,14 @@ pub struct ViewerRecord {
     pub seen_at: Option<u64>,
     /// When its key ends, in seconds since 1970; `None`: never.
     pub expires_at: Option<u64>,
+    /// Of a WHEP client, whose `K_v` nobody was ever told: what it proves itself with instead.
+    pub token: Option<TokenHash>,
 }
 
 impl ViewerRecord {
     /// A viewer that was not saved yet, and does not expire.
     pub const fn new(id: KeyId, key: ViewerKey, role: Role, name: String) -> Self {
-        Self { id, key, role, name, paired_at: None, seen_at: None, expires_at: None }
+        Self { id, key, role, name, paired_at: None, seen_at: None, expires_at: None, token: None }
     }
 }
 
@@ -265,6 +268,9 @@ struct RawViewer {
     seen_at: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
+    /// base64url of its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
 }
 
 impl From<&ViewerRecord> for RawViewer {
@@ -277,6 +283,7 @@ impl From<&ViewerRecord> for RawViewer {
             paired_at: record.paired_at,
             seen_at: record.seen_at,
             expires_at: record.expires_at,
+            token: record.token.map(TokenHash::to_text),
         }
     }
 }
@@ -291,6 +298,8 @@ impl RawViewer {
             paired_at: self.paired_at,
             seen_at: self.seen_at,
             expires_at: self.expires_at,
+            // A token that cannot be read is not the same as none.
+            token: self.token.map(|token| TokenHash::parse(&token).ok_or(())).transpose().ok()?,
         })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Fields that are not known are ignored, so that a later viewer can say more; what is known must be right.
 
+pub mod by_hand;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};

@@ -3,8 +3,10 @@
 
 pub mod broker;
 pub mod desk;
+pub mod door;
 pub mod envelope;
 pub mod exchange;
+pub mod hand;
 pub mod keys;
 pub mod limit;
 pub mod link;
@@ -15,6 +17,8 @@ pub mod pairing;
 pub mod people;
 pub mod topic;
 pub mod viewer;
+pub mod whep;
+pub mod whole;
 
 #[cfg(test)]
 mod vectors;

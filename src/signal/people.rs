@@ -34,6 +34,9 @@ pub struct Person {
     pub expires_at: Option<u64>,
     /// The cameras that it watches now.
     pub watching: Vec<String>,
+    /// It is a WHEP client, and has a token instead of a key.
+    #[serde(default)]
+    pub whep: bool,
 }
 
 impl Person {
@@ -48,6 +51,7 @@ impl Person {
             seen_ago_s,
             expires_at: record.expires_at,
             watching: Vec::new(),
+            whep: record.token.is_some(),
         }
     }
 }

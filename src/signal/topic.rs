@@ -69,6 +69,11 @@ id!(
     16
 );
 
+impl DeviceNonce {
+    /// Stands where a viewer cannot know the device's nonce, as in what is carried by hand. No device ever draws it.
+    pub const BY_HAND: Self = Self([0; 16]);
+}
+
 /// `d`: a device, 16 characters of base32 (RFC 4648 alphabet in lower case: 80 random bits), made at first start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId([u8; 16]);

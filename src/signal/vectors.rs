@@ -10,17 +10,18 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{
-    desk::Desk,
+    desk::{ByHand, Desk},
     envelope::{
         Channel, End, Envelope, Header, MAX_COUNTER, Point, SealKey, SessionIds, ViewerKey, session_keys,
         to_base64,
     },
+    hand::{self, NoEnvelope},
     link::{Link, PairingSecret},
     login::{LoginKey, METHOD},
     message::{ToDevice, ToViewer},
     pairing::{agree, pairing_id, request_key},
     topic::{Address, DeviceId, DeviceNonce, KeyId, SessionId},
-    viewer::{Status, ViewerSession},
+    viewer::{HandSession, Status, ViewerSession},
 };
 use crate::clock;
 
@@ -259,6 +260,52 @@ fn statuses(address: &Address) -> Value {
     })
 }
 
+/// One offer and one answer by hand, and what may become of them on their way.
+fn by_hand() -> Value {
+    let channel =
+        |end: End, nonce: DeviceNonce| Channel::new(end, SessionIds { nonce, ..ids() }, &viewer_key());
+    let carried = |(t, body): (&'static str, String), mut channel: Channel| {
+        let SessionIds { device, key, session, nonce } = *channel.ids();
+        let aad = format!("pinhole/1|{t}|{device}|{key}|{session}|{nonce}|0");
+        let envelope = channel.seal(t, body.as_bytes()).unwrap();
+        let written = hand::write(&envelope);
+        json!({ "t": t, "nd": nonce.to_string(), "aad": aad, "body": body, "envelope": text(envelope), "text": written })
+    };
+    let welcome = serde_json::from_str::<Value>(&to_viewer()[0].1).unwrap();
+    let sdp = format!("v=0\r\n{FINGERPRINT}\r\n");
+    let answer = json!({ "sdp": sdp, "welcome": welcome }).to_string();
+    let offer = carried(to_device().remove(1), channel(End::Viewer, DeviceNonce::BY_HAND));
+    let answer = carried(("answer", answer), channel(End::Device, ids().nonce));
+    let (asked, replied) = (offer["text"].as_str().unwrap(), answer["text"].as_str().unwrap());
+    let quoted = asked.replace('\n', "\r\n> ");
+    let of_answer = [answer["envelope"].clone()];
+    let found = json!([
+        { "name": "as written", "text": replied, "envelopes": of_answer },
+        { "name": "in one line", "text": replied.replace('\n', ""), "envelopes": of_answer },
+        { "name": "quoted in a mail", "text": replied.replace('\n', "\r\n> "), "envelopes": of_answer },
+        { "name": "with soft line breaks", "text": replied.replace('\n', "=\r\n"), "envelopes": of_answer },
+        { "name": "with blanks of no width", "text": replied.replace('\n', "\u{200b}\u{a0}"), "envelopes": of_answer },
+        { "name": "in prose", "text": format!("pinhole answer says what begins with pinhole1: and more.\n{replied} Regards."), "envelopes": of_answer },
+        { "name": "an answer over what it answers", "text": format!("{replied}\r\n\r\nAnna wrote:\r\n> {quoted}\r\n"), "envelopes": [answer["envelope"], offer["envelope"]] },
+    ]);
+    let bad = json!([
+        { "name": "nothing", "code": "nothing", "text": "" },
+        { "name": "prose", "code": "nothing", "text": "Run pinhole answer, and send me what it prints." },
+        { "name": "without its end", "code": "damaged", "text": &replied[..replied.len() - 1] },
+        { "name": "without a character", "code": "damaged", "text": replied.replacen("pinhole1:e", "pinhole1:", 1) },
+        { "name": "of another alphabet", "code": "damaged", "text": "pinhole1:_-_-." },
+        { "name": "padded", "code": "damaged", "text": "pinhole1:e30==." },
+        { "name": "no envelope", "code": "damaged", "text": "pinhole1:e30." },
+        { "name": "of a later version", "code": "version", "text": replied.replacen("pinhole1", "pinhole2", 1) },
+    ]);
+    let keys = |nonce| session_keys(&SessionIds { nonce, ..ids() }, &viewer_key());
+    json!({
+        "to_device_key": hex(&keys(DeviceNonce::BY_HAND)[..32]),
+        "to_viewer_key": hex(&keys(ids().nonce)[32..]),
+        "offer": offer, "answer": answer, "found": found, "bad": bad,
+    })
+}
+
 fn login() -> Value {
     let (seed, challenge) = (std::array::from_fn(|at| at as u8), std::array::from_fn(|at| 0xff - at as u8));
     let key = LoginKey::from_seed(ids().device, &seed);
@@ -299,6 +346,7 @@ fn vectors() -> Value {
         "bad_links": bad_links(),
         "status": statuses(&address),
         "login": login(),
+        "by_hand": by_hand(),
     })
 }
 
@@ -396,4 +444,38 @@ fn links_and_statuses_read_as_committed() {
     for payload in committed["status"]["wrong"].as_array().unwrap() {
         assert_eq!(Status::parse(payload.as_str().unwrap().as_bytes()), None, "{payload}");
     }
+}
+
+#[test]
+fn texts_and_answers_by_hand_read_as_committed() {
+    let by_hand = &committed()["by_hand"];
+    for found in by_hand["found"].as_array().unwrap() {
+        let envelopes: Vec<Value> = hand::find(found["text"].as_str().unwrap())
+            .unwrap_or_else(|error| panic!("{error}: {found}"))
+            .into_iter()
+            .map(|(bytes, _)| Value::from(text(bytes)))
+            .collect();
+        assert_eq!(Value::from(envelopes), found["envelopes"], "{}", found["name"]);
+    }
+    for bad in by_hand["bad"].as_array().unwrap() {
+        let code = match hand::find(bad["text"].as_str().unwrap()) {
+            Err(NoEnvelope::Nothing) => "nothing",
+            Err(NoEnvelope::Damaged) => "damaged",
+            Err(NoEnvelope::Version) => "version",
+            Ok(found) => panic!("{found:?}"),
+        };
+        assert_eq!(code, bad["code"].as_str().unwrap(), "{}", bad["name"]);
+    }
+    let role = super::message::Role::View;
+    let record = super::keys::ViewerRecord::new(ids().key, viewer_key(), role, String::new());
+    let (now, device) = (clock::now(), ids().device);
+    let mut desk = Desk::new(device, vec![record.clone()], Box::new(super::keys::random), now);
+    let offer = by_hand["offer"]["envelope"].as_str().unwrap().as_bytes();
+    assert_eq!(desk.receive(now, offer), [], "a carrier's");
+    let Ok(ByHand::Offer(taken)) = desk.receive_by_hand(now, offer) else { panic!("an offer") };
+    assert_eq!((taken.session, taken.offer.camera.as_str()), (ids().session, "front"));
+    let viewer = HandSession::resume(device, record, ids().session);
+    let answer = viewer.open(by_hand["answer"]["envelope"].as_str().unwrap().as_bytes()).unwrap();
+    assert_eq!(answer.welcome.expect("it is there").name, "Garten");
+    assert!(viewer.open(offer).is_none());
 }

@@ -10,7 +10,7 @@ use super::{
     envelope::{Channel, End, Envelope, Header, SealKey, SessionIds, TooLarge, from_json_object},
     keys::{ViewerRecord, random},
     link::Link,
-    message::{ErrorCode, ToDevice, ToViewer},
+    message::{ErrorCode, Offer, ToDevice, ToViewer, Welcome, by_hand},
     pairing::{Agreement, ConfirmBody, Ephemeral, RequestBody, agree, pairing_id, request_key},
     topic::{DeviceId, DeviceNonce, KeyId, SessionId},
 };
@@ -86,6 +86,61 @@ impl ViewerSession {
         let envelope = Envelope::parse(payload).ok()?;
         let body = self.0.open(&envelope).ok()?;
         ToViewer::decode(&envelope.kind, &body).ok()
+    }
+}
+
+/// A paired viewer's session by hand: one offer there, one answer back.
+#[derive(Debug)]
+pub struct HandSession {
+    device: DeviceId,
+    viewer: ViewerRecord,
+    session: SessionId,
+}
+
+impl HandSession {
+    /// A new one.
+    pub fn new(device: DeviceId, viewer: ViewerRecord) -> Self {
+        Self::resume(device, viewer, new_session())
+    }
+
+    /// One whose offer was sealed before.
+    pub const fn resume(device: DeviceId, viewer: ViewerRecord, session: SessionId) -> Self {
+        Self { device, viewer, session }
+    }
+
+    /// Seals the offer, which must hold all candidates. Once in a session.
+    ///
+    /// # Errors
+    /// When it is too large.
+    pub fn offer(&self, offer: &Offer) -> Result<Bytes, TooLarge> {
+        let (kind, body) = ToDevice::Offer(offer.clone()).encode();
+        self.channel(DeviceNonce::BY_HAND).seal(kind, &body)
+    }
+
+    /// The device's answer, if it is one to this offer.
+    pub fn open(&self, payload: &[u8]) -> Option<by_hand::Answer> {
+        by_hand::Answer::decode(&self.read("answer", payload)?).ok()
+    }
+
+    /// What goes with the key of a viewer that was paired by hand, in the pairing's session.
+    pub fn open_welcome(&self, payload: &[u8]) -> Option<Welcome> {
+        match ToViewer::decode("welcome", &self.read("welcome", payload)?) {
+            Ok(ToViewer::Welcome(welcome)) => Some(welcome),
+            _ => None,
+        }
+    }
+
+    fn read(&self, kind: &str, payload: &[u8]) -> Option<Vec<u8>> {
+        let envelope = Envelope::parse(payload).ok()?;
+        if envelope.nonce == DeviceNonce::BY_HAND || envelope.counter != 0 || envelope.kind != kind {
+            return None;
+        }
+        self.channel(envelope.nonce).open(&envelope).ok()
+    }
+
+    fn channel(&self, nonce: DeviceNonce) -> Channel {
+        let Self { device, viewer: ViewerRecord { id: key, key: secret, .. }, session } = self;
+        Channel::new(End::Viewer, SessionIds { device: *device, key: *key, session: *session, nonce }, secret)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The web server: the viewer's page, MQTT over WebSocket at `/mqtt` (bridged to the embedded broker), and
+//! The web server: the viewer's page, MQTT over WebSocket at `/mqtt` (bridged to the embedded broker), WHEP, and
 //! `/healthz`. The page's files are open to the network; pictures, names and addresses are not here at all.
 //! `origin` is pure; `server` runs one task that accepts and one for each connection.
 
@@ -7,12 +7,14 @@ mod origin;
 mod routes;
 mod server;
 mod socket;
+pub mod whep;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use self::whep::Whep;
 use crate::{signal::broker::Broker, tasks};
 
 /// What the configuration says about the web server, and its bounds.
@@ -28,6 +30,8 @@ pub struct WebSettings {
     pub connections_per_address: usize,
     /// How long the head of a request may take, and how long a connection may wait for the next request.
     pub header_time: Duration,
+    /// The door for WHEP clients; `None`: there is no `/whep`.
+    pub whep: Option<Whep>,
 }
 
 impl Default for WebSettings {
@@ -37,6 +41,7 @@ impl Default for WebSettings {
             connections: 256,
             connections_per_address: 64,
             header_time: Duration::from_secs(5),
+            whep: None,
         }
     }
 }

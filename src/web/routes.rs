@@ -19,6 +19,7 @@ use super::{
     files::{FILES, File},
     origin::{Refusal, check_host, check_origin},
     socket,
+    whep::Whep,
 };
 use crate::signal::broker::Broker;
 
@@ -45,6 +46,8 @@ pub(super) struct Context {
     /// `None`: there is no `/mqtt`.
     pub broker: Option<Arc<Broker>>,
     pub names: Arc<[String]>,
+    /// `None`: there is no `/whep`.
+    pub whep: Option<Whep>,
     /// Holds the server's end back until the WebSockets have ended.
     pub tracker: TaskTracker,
     /// Cancelled when they have had their time.
@@ -58,6 +61,9 @@ pub(super) struct Peer(pub SocketAddr);
 /// All routes.
 pub(super) fn router(context: Context) -> Router {
     let mut router = Router::new().route("/mqtt", get(mqtt)).route(HEALTH, get(health));
+    if let Some(whep) = context.whep.clone() {
+        router = router.merge(whep.router());
+    }
     for file in FILES {
         let etag = etag(file.bytes);
         router = router

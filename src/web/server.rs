@@ -48,6 +48,7 @@ pub(super) async fn run(
     let context = Context {
         broker: broker.clone(),
         names: settings.names.into(),
+        whep: settings.whep,
         tracker: TaskTracker::new(),
         kill: CancellationToken::new(),
     };

@@ -1,6 +1,8 @@
 // The same picture by way of a broker of the user's: the agent over TCP, the page over WebSocket.
 
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { endAll, freePort, rise, startAgent, startBrowser, startMosquitto, tempFolder } from './support.mjs';
 
@@ -13,10 +15,14 @@ let first;
 before(async () => {
   ports = { tcp: await freePort(), ws: await freePort() };
   broker = await startMosquitto(ports);
+  const state = await tempFolder('state');
+  // With the embedded broker, links would name that one first.
+  const config = path.join(state, 'pinhole.toml');
+  await writeFile(config, '[broker]\nembedded = false\n');
   agent = await startAgent({
-    state: await tempFolder('state'),
+    state,
     links: 2,
-    args: ['--broker', `mqtt://127.0.0.1:${ports.tcp}`, '--broker-page', `ws://127.0.0.1:${ports.ws}`],
+    args: ['--config', config, '--broker', `mqtt://127.0.0.1:${ports.tcp}`, '--broker-page', `ws://127.0.0.1:${ports.ws}`],
   });
   browser = await startBrowser();
 });

@@ -26,6 +26,11 @@ export async function endAll() {
   while (cleanups.length > 0) await cleanups.pop()();
 }
 
+/** Has this done at the end, too. */
+export function onEnd(cleanup) {
+  cleanups.push(cleanup);
+}
+
 export async function tempFolder(name) {
   const folder = await mkdtemp(path.join(tmpdir(), `pinhole-${name}-`));
   cleanups.push(() => rm(folder, { recursive: true, force: true }));
@@ -44,15 +49,18 @@ export function freePort() {
   });
 }
 
+/** The agent reads PINHOLE_…, and would wonder about those that are for the tests. */
+export function environment() {
+  return Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('PINHOLE_')));
+}
+
 /** A child process whose output is kept, ended by its own pid. */
 class Child {
   constructor(command, args) {
     this.name = path.basename(command);
     this.out = '';
     this.err = '';
-    // The agent reads PINHOLE_…, and would wonder about those that are for the tests.
-    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('PINHOLE_')));
-    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
+    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: environment() });
     this.ended = new Promise((resolve) => {
       this.child.on('error', (error) => resolve(`${this.name}: ${error.message}`));
       this.child.on('exit', (code, signal) => resolve(`${this.name} ended with ${code ?? signal}\n${this.err}`));
@@ -132,14 +140,14 @@ export async function startBrowser() {
   const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: CHROMIUM_FLAGS });
   cleanups.push(() => browser.close());
   return {
-    /** `scripts` run in the page before its own. */
+    /** `scripts` run in the page before its own; each is a function, or [function, argument]. */
     async viewer(link, ...scripts) {
       const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce' });
       const page = await context.newPage();
       page.setDefaultTimeout(PATIENCE);
       const viewer = new Viewer(page);
       await page.addInitScript(instrument);
-      for (const script of scripts) await page.addInitScript(script);
+      for (const script of scripts) await page.addInitScript(...[script].flat());
       await page.goto(link);
       return viewer;
     },

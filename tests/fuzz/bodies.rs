@@ -1,5 +1,12 @@
-//! What must hold for any bytes from a camera, as ordinary functions: the fuzz targets call them with bytes that a fuzzer
-//! makes, tests/it/corpora.rs with those that were kept. Each panics where something does not hold.
+//! What must hold for any bytes from a camera, and, in the modules, for any from elsewhere, as ordinary functions: the fuzz
+//! targets call them with bytes that a fuzzer makes, tests/it/corpora.rs with those that were kept. Each panics where
+//! something does not hold.
+
+mod service;
+mod signaling;
+
+pub use service::{broker_stream, config, control, sdp, sdpfrag};
+pub use signaling::{desk_sequence as desk, envelope, link, message, pairing, topic};
 
 use pinhole::{
     encode::{Encoded, FrameKind, jpeg::JpegDecoder},
@@ -15,8 +22,23 @@ use pinhole::{
 pub type Body = fn(&[u8]);
 
 /// What to call each target, and its body.
-pub const TARGETS: [(&str, Body); 4] =
-    [("annexb", annexb), ("access_units", access_units), ("sps", sps), ("jpeg", jpeg)];
+pub const TARGETS: [(&str, Body); 15] = [
+    ("annexb", annexb),
+    ("access_units", access_units),
+    ("sps", sps),
+    ("jpeg", jpeg),
+    ("envelope", envelope),
+    ("message", message),
+    ("topic", topic),
+    ("link", link),
+    ("pairing", pairing),
+    ("desk", desk),
+    ("broker_stream", broker_stream),
+    ("sdp", sdp),
+    ("sdpfrag", sdpfrag),
+    ("control", control),
+    ("config", config),
+];
 
 /// A byte stream gives the same NAL units whole and in pieces, and none of them holds a start code.
 pub fn annexb(data: &[u8]) {

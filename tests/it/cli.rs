@@ -103,6 +103,20 @@ fn a_missing_device_is_no_reason_not_to_start_and_is_named_with_what_there_is_in
 }
 
 #[test]
+fn a_credential_that_systemd_did_not_give_is_refused_with_the_line_that_is_missing() {
+    let folder = Folder::new("credential");
+    let config = folder.file(
+        "pinhole.toml",
+        "[broker]\nurl = \"mqtts://localhost\"\npassword_file = \"credential:broker-password\"\n",
+    );
+    let said = refusal(&folder, &with(&["--config", &config]));
+    assert!(
+        said.contains("add LoadCredential=broker-password:/etc/pinhole/broker-password under [Service]"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_size_that_the_camera_cannot_do_is_refused_at_the_start() {
     let folder = Folder::new("size");
     let said = refusal(&folder, &with(&["--size", "64x48"]));

@@ -142,3 +142,34 @@ fn a_request_of_another_version_is_answered_in_words() {
     let reply = std::io::read_to_string(stream).expect("it answers");
     assert!(reply.starts_with("{\"error\":") && reply.contains("another version"), "{reply}");
 }
+
+#[test]
+fn a_token_is_printed_once_with_the_addresses_it_is_good_for() {
+    let folder = Folder::new("whep");
+    let _agent = agent(&folder, &SYNTHETIC);
+    let printed = String::from_utf8(says(&folder, &["pair", "--whep", "--name", "Recorder"])).expect("text");
+    let lines: Vec<&str> = printed.lines().collect();
+    let [url, token] = lines[..] else { panic!("two lines: {printed}") };
+    assert!(url.starts_with("URL: http://127.0.0.1:") && url.ends_with("/whep/cam0"), "{url}");
+    let token = token.strip_prefix("Token: ").expect("a token");
+    assert!(token.starts_with("pinhole_whep_"));
+    let viewers = String::from_utf8(says(&folder, &["viewers"])).expect("text");
+    assert!(viewers.contains("Recorder") && viewers.contains("whep"), "{viewers}");
+    let json = String::from_utf8(says(&folder, &["viewers", "--json"])).expect("text");
+    assert!(json.contains("\"whep\": true") && !json.contains(token), "{json}");
+    let revoked = String::from_utf8(says(&folder, &["revoke", "Recorder"])).expect("text");
+    assert!(revoked.contains("is revoked"), "{revoked}");
+    let nameless = usage_error(&folder, &["pair", "--whep"]);
+    assert!(nameless.contains("--name"), "{nameless}");
+}
+
+#[test]
+fn no_token_is_made_where_whep_is_turned_off() {
+    let folder = Folder::new("no-whep");
+    let config = folder.0.join("pinhole.toml");
+    fs::write(&config, "[web]\nwhep = false\n").expect("a file");
+    let config = config.to_str().expect("text");
+    let _agent = agent(&folder, &[&SYNTHETIC[..], &["--config", config]].concat());
+    let refused = refusal(&folder, &["pair", "--whep", "--name", "Recorder"]);
+    assert!(refused.contains("WHEP is turned off"), "{refused}");
+}

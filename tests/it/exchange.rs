@@ -9,10 +9,11 @@ use pinhole::{
     signal::{
         Carrier, CarrierEvent, Outgoing,
         desk::{Desk, MAX_SESSIONS},
+        door::Doorbell,
         exchange::{Command, Exchange},
         keys::{self, KeyStore, ViewerRecord},
         link::{Link, PairingSecret},
-        message::{ByeReason, Role, ToDevice, ToViewer},
+        message::{ByeReason, ErrorCode, Offer, Role, ToDevice, ToViewer},
         topic::{DeviceId, DeviceNonce, SessionId},
         viewer::{Status, ViewerPairing, ViewerSession, new_session},
     },
@@ -77,6 +78,7 @@ struct Bench {
     first: Line,
     second: Line,
     commands: mpsc::Sender<Command>,
+    doorbell: Doorbell,
     exchange: tokio::task::JoinHandle<()>,
     device: DeviceId,
     nonce: DeviceNonce,
@@ -101,13 +103,14 @@ impl Bench {
         let (commands, queue) = mpsc::channel(8);
         let ((mut first, one), (mut second, two)) = (Line::new("first"), Line::new("second"));
         let carriers = vec![one, two];
-        let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue };
+        let (doorbell, doors) = Doorbell::new();
+        let exchange = Exchange { desk, store, carriers, peers, from_peers, commands: queue, doors };
         let exchange = tasks::spawn("exchange", exchange.run());
         first.bring(CarrierEvent::Up).await;
         second.bring(CarrierEvent::Up).await;
         let nonce = first.status().await;
         assert_eq!(second.status().await, nonce);
-        Self { first, second, commands, exchange, device, nonce, folder }
+        Self { first, second, commands, doorbell, exchange, device, nonce, folder }
     }
 
     async fn invite(&self) -> PairingSecret {
@@ -249,4 +252,51 @@ async fn who_asks_while_sessions_end_is_told_busy_and_carriers_are_let_go_at_the
     assert_eq!(within("the carrier let go", bench.first.outgoing.recv()).await, None);
     assert_eq!(within("the carrier let go", bench.second.outgoing.recv()).await, None);
     std::fs::remove_dir_all(bench.folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_by_a_door_is_answered_there_and_nowhere_else() {
+    let mut bench = Bench::new("door").await;
+    let viewer = bench.paired().await;
+    let (session, mut answers) = bench.doorbell.open(viewer.id, ToDevice::Hello).unwrap();
+    let welcome = within("a welcome", answers.recv()).await;
+    assert!(
+        matches!(&welcome, Some(ToViewer::Welcome(welcome)) if welcome.role == Role::View),
+        "{welcome:?}"
+    );
+    session.send(ToDevice::Hello).unwrap();
+    assert!(is_welcome(within("a second one", answers.recv()).await));
+    // No camera is there, so an offer is refused, and that is the session's end.
+    let offer = Offer { camera: "front".into(), sdp: String::new(), audio: false, talk: false };
+    session.send(ToDevice::Offer(offer)).unwrap();
+    let refused = within("a refusal", answers.recv()).await;
+    assert!(matches!(refused, Some(ToViewer::Error { code: ErrorCode::NoCamera, .. })), "{refused:?}");
+    assert_eq!(within("the end", answers.recv()).await, None);
+    session.send(ToDevice::Hello).unwrap();
+    // A carrier hears nothing of all this: what it brings next is the first that it is answered.
+    let mut sealed = bench.session(&viewer);
+    bench.first.put(sealed.seal(&ToDevice::Hello).unwrap()).await;
+    assert!(is_welcome(sealed.open(&bench.first.reply().await.1)));
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_viewer_hears_so_at_the_door_and_is_let_in_no_more() {
+    let mut bench = Bench::new("door-revoked").await;
+    let viewer = bench.paired().await;
+    let (session, mut answers) = bench.doorbell.open(viewer.id, ToDevice::Hello).unwrap();
+    assert!(is_welcome(within("a welcome", answers.recv()).await));
+    let (reply, revoked) = oneshot::channel();
+    let who = viewer.id.to_string();
+    bench.commands.send(Command::Revoke { who, reply }).await.unwrap();
+    within("the revocation", revoked).await.unwrap().unwrap();
+    let bye = Some(ToViewer::Bye { reason: ByeReason::Revoked });
+    assert_eq!(within("a bye", answers.recv()).await, bye);
+    assert_eq!(within("the end", answers.recv()).await, None);
+    // The door may not have heard of it yet.
+    session.send(ToDevice::Hello).unwrap();
+    let (_session, mut answers) = bench.doorbell.open(viewer.id, ToDevice::Hello).unwrap();
+    assert_eq!(within("a bye", answers.recv()).await, bye);
+    assert_eq!(within("the end", answers.recv()).await, None);
+    bench.stop().await;
 }

@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 
 use crate::{
     broker_support::{IN, PATIENCE, RawClient, STATUS, address, next_envelope, next_event, session},
-    mqtt_support::{Folder, Mosquitto, free_port, publish_with_mosquitto, subscribe_with_mosquitto},
+    mqtt_support::{Folder, Log, Mosquitto, free_port, publish_with_mosquitto, subscribe_with_mosquitto},
 };
 
 fn at(port: u16) -> SocketAddr {
@@ -204,6 +204,28 @@ async fn right_password_carries_and_a_wrong_one_is_told() {
     assert!(reason.contains("check `user` and `password_file`"), "{reason}");
     assert!(!reason.contains("wrong\""), "{reason}");
     stop(carrier).await;
+}
+
+#[tokio::test]
+async fn user_that_may_not_publish_is_told_in_the_log() {
+    let (port, folder, log) = (free_port(), Folder::new(), Log::default());
+    let _logging = log.listen();
+    let _broker = guarded(port, &folder, "user cam\ntopic read pinhole/+/in\n").await;
+    let mut carrier = start(with_password(port, "right"));
+    assert_eq!(next_event(&mut carrier).await, CarrierEvent::Up);
+    for number in 1..=3 {
+        carrier.outgoing.send(Outgoing::Status(Bytes::from(format!("status {number}")))).await.unwrap();
+    }
+    log.until("the broker refused a message").await;
+    // At the stop it waits until all are acknowledged.
+    stop(carrier).await;
+    let said = log.text();
+    assert_eq!(said.matches("the broker refused a message").count(), 1, "once a connection: {said}");
+    assert!(
+        said.contains(&format!("allow this user to publish to {STATUS} and pinhole/abcdefghijkl2345/out/#")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("broker=mqtt://127.0.0.1:{port}")), "{said}");
 }
 
 #[tokio::test]

@@ -1,17 +1,21 @@
 //! mosquitto, the broker and its two clients, as processes of a test.
 
 use std::{
-    fs,
+    fs, io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use pinhole::tasks;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
+    sync::Notify,
     time::timeout,
 };
 
@@ -41,6 +45,48 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What this thread logs.
+#[derive(Clone, Default)]
+pub struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    written: Arc<Notify>,
+}
+
+impl Log {
+    /// Until the guard is dropped. A test on one thread runs all of its tasks there.
+    pub fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.text.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Waits until that was said.
+    pub async fn until(&self, said: &str) {
+        let heard = async {
+            while !self.text().contains(said) {
+                self.written.notified().await;
+            }
+        };
+        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("`{said}` in time: {}", self.text()));
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.lock().unwrap().extend_from_slice(bytes);
+        self.written.notify_one();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -92,6 +138,13 @@ impl Mosquitto {
     /// One that lets everybody do everything on that port.
     pub async fn open(port: u16) -> Self {
         Self::start(&format!("listener {port} 127.0.0.1\nallow_anonymous true")).await
+    }
+
+    /// Makes it read certificates, passwords and rules again.
+    pub fn reload(&self) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args(["-HUP", &id]).status();
+        assert!(sent.expect("kill exists").success());
     }
 
     pub async fn kill(mut self) {

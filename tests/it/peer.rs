@@ -13,7 +13,7 @@ use pinhole::{
     clock,
     encode::{EncodedFrame, FrameKind},
     peer::{
-        self, Inbound, Last, PeerSettings, ToSession,
+        self, Inbound, Last, PeerSettings, Signaling, ToSession,
         rtc::{Answered, Connection, RtcError, RtcEvent, RtcSettings},
         servers::{Kind, Server},
         session::Timings,
@@ -67,7 +67,9 @@ async fn wait_for(events: &mut mpsc::Receiver<RtcEvent>, wanted: &RtcEvent) {
 
 async fn connect(viewer: &Viewer) -> Answered {
     let mut answered =
-        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL).await.unwrap();
+        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL, Signaling::Live)
+            .await
+            .unwrap();
     viewer.take(&answered.sdp).await;
     wait_for(&mut answered.events, &RtcEvent::Connected).await;
     answered
@@ -138,7 +140,9 @@ async fn an_ice_restart_goes_on_with_the_same_stream() {
 async fn forged_client_hellos_from_a_third_address_do_not_keep_it_from_connecting() {
     let viewer = Viewer::new().await;
     let mut answered =
-        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL).await.unwrap();
+        Connection::answer(&loopback(), &[], &viewer.offer().await, PROFILE_LEVEL, Signaling::Live)
+            .await
+            .unwrap();
     let port: u16 = answered
         .sdp
         .lines()
@@ -160,8 +164,8 @@ async fn forged_client_hellos_from_a_third_address_do_not_keep_it_from_connectin
     viewer.close().await;
 }
 
-/// Answers binding requests (RFC 8489) as if everyone came from 203.0.113.7:1234.
-async fn stun_server() -> SocketAddr {
+/// Answers binding requests (RFC 8489) after `delay`, as if everyone came from 203.0.113.7:1234.
+async fn stun_server(delay: Duration) -> SocketAddr {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tasks::spawn("stun", async move {
@@ -172,18 +176,76 @@ async fn stun_server() -> SocketAddr {
             response.extend([0, 0x20, 0, 8, 0, 1]);
             response.extend((1234u16 ^ 0x2112).to_be_bytes());
             response.extend((u32::from(Ipv4Addr::new(203, 0, 113, 7)) ^ 0x2112_a442).to_be_bytes());
+            clock::sleep(delay).await;
             let _ = socket.send_to(&response, from).await;
         }
     });
     address
 }
 
+const CARRIED: Signaling = Signaling::ByHand { wait: Duration::from_secs(60) };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_carried_by_hand_waits_for_stun_and_nothing_follows_it() {
+    let viewer = Viewer::new().await;
+    // Longer than an answer waits whose candidates may follow.
+    let delay = Duration::from_millis(400);
+    let servers = [Server { address: stun_server(delay).await, kind: Kind::Stun }];
+    let offer = viewer.offer().await;
+    let mut answered =
+        Connection::answer(&loopback(), &servers, &offer, PROFILE_LEVEL, CARRIED).await.unwrap();
+    assert_eq!(answered.sdp.matches("203.0.113.7 1234 typ srflx").count(), 1, "{}", answered.sdp);
+    let mut next = None;
+    within("the end of candidates", async {
+        while next.is_none() {
+            let event = answered.events.recv().await.expect("the connection is open");
+            next = if let RtcEvent::LocalCandidate(candidate) = event { Some(candidate) } else { None };
+        }
+    })
+    .await;
+    assert_eq!(next, Some(None), "no candidate comes after the answer");
+    answered.connection.close().await;
+    viewer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_answer_is_carried_the_viewers_address_is_checked_on_and_on() {
+    let viewer = Viewer::new().await;
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let offer = viewer.offer().await;
+    let own = offer.lines().find_map(|line| line.strip_prefix("a=candidate:")).expect("a candidate");
+    let own = own.split(' ').nth(5).expect("its port");
+    let offer = offer.replace(&format!(" {own} typ"), &format!(" {port} typ"));
+    let answered = Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL, CARRIED).await.unwrap();
+    // By itself the crate gives an address up after eight.
+    for check in 0..20 {
+        within(&format!("check {check}"), silent.recv_from(&mut [0; 1500])).await.unwrap();
+    }
+    answered.connection.close().await;
+    viewer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_carried_by_hand_does_not_wait_for_ever_for_stun() {
+    let viewer = Viewer::new().await;
+    let servers = [Server { address: stun_server(PATIENCE * 10).await, kind: Kind::Stun }];
+    let offer = viewer.offer().await;
+    let settings = loopback();
+    let answer = Connection::answer(&settings, &servers, &offer, PROFILE_LEVEL, CARRIED);
+    let answered = within("an answer", answer).await.unwrap();
+    assert!(answered.sdp.contains("typ host") && !answered.sdp.contains("srflx"), "{}", answered.sdp);
+    answered.connection.close().await;
+    viewer.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_answer_does_not_wait_for_stun_whose_candidate_follows() {
     let viewer = Viewer::new().await;
-    let servers = [Server { address: stun_server().await, kind: Kind::Stun }];
+    let servers = [Server { address: stun_server(Duration::ZERO).await, kind: Kind::Stun }];
     let offer = viewer.offer().await;
-    let mut answered = Connection::answer(&loopback(), &servers, &offer, PROFILE_LEVEL).await.unwrap();
+    let mut answered =
+        Connection::answer(&loopback(), &servers, &offer, PROFILE_LEVEL, Signaling::Live).await.unwrap();
     assert_eq!(answered.sdp.matches("typ host").count(), 1);
     let mut told = Vec::new();
     within("the end of candidates", async {
@@ -209,7 +271,7 @@ async fn the_answer_does_not_wait_for_stun_whose_candidate_follows() {
 async fn an_offer_without_h264_is_refused_and_leaves_nothing_open() {
     let viewer = Viewer::new().await;
     let offer = viewer.offer().await.replace("H264/90000", "VP8/90000");
-    let result = Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL).await;
+    let result = Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL, Signaling::Live).await;
     assert!(matches!(result, Err(RtcError::NoH264)), "{result:?}");
     viewer.close().await;
 }
@@ -222,7 +284,8 @@ async fn descriptors_are_back_to_the_start_after_close_and_after_drop() {
     let offer = viewer.offer().await;
     let start = open();
     for round in 0..6 {
-        let answered = Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL).await.unwrap();
+        let answered =
+            Connection::answer(&loopback(), &[], &offer, PROFILE_LEVEL, Signaling::Live).await.unwrap();
         assert!(open() > start);
         if round % 2 == 0 {
             answered.connection.close().await;

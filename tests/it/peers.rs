@@ -19,6 +19,7 @@ use pinhole::{
     signal::{
         message::{ByeReason, Candidate, ErrorCode, IceServer, Offer, Role, ToDevice, ToViewer},
         topic::{KeyId, SessionId},
+        whole::Whole,
     },
     tasks,
 };
@@ -133,6 +134,14 @@ impl Device {
         (viewer, first)
     }
 
+    /// Takes an offer as one that was carried in by hand.
+    fn carry(&self, id: u8, sdp: String, wait: Duration) {
+        let message = ToDevice::Offer(Offer { camera: "front".into(), sdp, audio: false, talk: false });
+        let viewer = KeyId::from_bytes([id; 8]);
+        let inbound = Inbound { session: session(id), viewer, role: Role::View, message };
+        self.peers.deliver_by_hand(inbound, wait).unwrap();
+    }
+
     async fn wait_for_viewers(&self, count: usize) {
         let mut viewers = self.peers.viewers();
         within("so many viewers", viewers.wait_for(|shown| shown.len() == count)).await.unwrap();
@@ -155,6 +164,27 @@ impl Device {
         within("the end", self.peers.shutdown()).await;
         tokio::task::block_in_place(|| self.pipeline.stop());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn candidates_end_after_each_answer_so_that_it_can_be_whole() {
+    let mut device = Device::new();
+    let viewer = Viewer::new().await;
+    let mut offer = viewer.offer().await;
+    for _ in 0..2 {
+        device.offer(1, offer);
+        let mut whole = Whole::default();
+        while !whole.is_complete() {
+            let said = within("an end of candidates", device.answers.recv()).await.unwrap();
+            whole.take(&said.message);
+        }
+        let sdp = whole.sdp().unwrap();
+        assert!(sdp.contains("a=candidate:") && sdp.contains("a=end-of-candidates"), "{sdp}");
+        viewer.take(&sdp).await;
+        offer = viewer.restart_offer().await;
+    }
+    viewer.close().await;
+    device.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -425,5 +455,55 @@ async fn a_session_plays_over_a_turn_relay() {
     let units = within("pictures over the relay", viewer.access_units(30)).await;
     assert!(is_key(&units[0]));
     viewer.close().await;
+    device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_by_hand_is_whole_and_the_camera_rests_until_its_viewer_comes() {
+    let mut device = Device::new();
+    let mut viewer = Viewer::guarded("127.0.0.1").await;
+    // Longer than viewers of carriers have: they are given up after three seconds here.
+    device.carry(1, viewer.offer().await, Duration::from_secs(60));
+    let ToSession { message: ToViewer::Answer { sdp }, .. } =
+        within("an answer", device.answers.recv()).await.unwrap()
+    else {
+        panic!("an answer");
+    };
+    assert!(sdp.contains("a=candidate:"), "{sdp}");
+    let mut state = device.camera.state();
+    within("the camera closes", state.wait_for(|state| *state == CameraState::Idle)).await.unwrap();
+    assert_eq!(device.peers.viewers().borrow().len(), 1, "it is waited for");
+    viewer.take(&sdp).await;
+    let first = within("a picture", viewer.access_units(1)).await.remove(0);
+    assert!(is_key(&first));
+    viewer.close().await;
+    device.wait_for_viewers(0).await;
+    device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_that_was_answered_by_hand_and_does_not_come_is_given_up_after_its_own_time() {
+    let mut device = Device::with(|settings| settings.timings.connect = PATIENCE * 10);
+    let viewer = Viewer::guarded("127.0.0.1").await;
+    device.carry(1, viewer.offer().await, Duration::from_millis(300));
+    device.answer_sdp(1).await;
+    device.expect_bye(1, ByeReason::Idle).await;
+    device.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_answered_by_hand_waits_without_a_place_and_finds_one_or_must_go() {
+    let mut device = Device::with(|settings| settings.max_viewers = 1);
+    let late = Viewer::guarded("127.0.0.1").await;
+    device.carry(1, late.offer().await, PATIENCE);
+    let answer = device.answer_sdp(1).await;
+    let (watching, _) = device.watch(2).await;
+    device.carry(3, Viewer::guarded("127.0.0.1").await.offer().await, PATIENCE);
+    let (refused, last) = device.answer(3).await;
+    assert!(matches!(refused, ToViewer::Error { code: ErrorCode::Busy, .. }), "{refused:?}");
+    assert_eq!(last, Last::Yes);
+    late.take(&answer).await;
+    device.expect_bye(1, ByeReason::Replaced).await;
+    watching.close().await;
     device.stop().await;
 }

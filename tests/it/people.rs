@@ -1,7 +1,7 @@
 //! Pairing, listing and revoking viewers of a running agent: the program itself on both sides of the control socket,
 //! and viewers that pair by the links it prints.
 
-mod mail;
+pub mod mail;
 
 use std::{
     fs,
@@ -132,15 +132,15 @@ impl Drop for Agent {
 }
 
 /// A viewer that was paired by a link.
-struct Paired {
-    mail: Mail,
-    link: Link,
-    nonce: DeviceNonce,
-    record: ViewerRecord,
+pub struct Paired {
+    pub mail: Mail,
+    pub link: Link,
+    pub nonce: DeviceNonce,
+    pub record: ViewerRecord,
 }
 
 impl Paired {
-    async fn by(url: &str, name: &str) -> Self {
+    pub async fn by(url: &str, name: &str) -> Self {
         let (link, broker) = address(url).expect("a link");
         let address = Address::new(&link.root, link.device).expect("a root");
         let mut mail = Mail::connect(&broker, address).await.expect("the broker");
@@ -150,7 +150,7 @@ impl Paired {
     }
 
     /// A session that has said hello.
-    async fn hello(&mut self) -> ViewerSession {
+    pub async fn hello(&mut self) -> ViewerSession {
         let mut session = ViewerSession::new(self.link.device, &self.record, new_session(), self.nonce);
         self.mail.listen(session.id()).await.expect("the broker");
         let hello = session.seal(&ToDevice::Hello).expect("it fits");
@@ -158,7 +158,7 @@ impl Paired {
         session
     }
 
-    async fn next(&mut self, session: &mut ViewerSession) -> ToViewer {
+    pub async fn next(&mut self, session: &mut ViewerSession) -> ToViewer {
         loop {
             if let Some(message) = session.open(&self.mail.next().await.expect("an answer")) {
                 return message;
@@ -325,7 +325,7 @@ fn nonsense_on_the_socket_is_refused_and_harms_nothing() {
     for (sent, words) in [
         (&b"{}\n"[..], "means nothing"),
         (b"", "means nothing"),
-        (&[b'x'; 4097], "longer than 4096"),
+        (&[b'x'; 49_153], "longer than 49152"),
         (br#"{"do":"pair","role":"view","lifetime_s":0}"#, "one second"),
     ] {
         let mut stream = UnixStream::connect(agent.socket()).expect("it listens");

@@ -1,8 +1,11 @@
 //! What the program says to systemd (sd_notify(3)), with a socket of the test's in systemd's place.
 
 use std::{
-    fs,
-    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    fs::{self, File},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixDatagram,
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -16,6 +19,7 @@ struct Service {
 }
 
 impl Service {
+    /// Its output and its log go into a file, which stands for the journal.
     fn start(name: &str, watchdog: Duration) -> Self {
         let folder = std::env::temp_dir().join(format!("pinhole-systemd-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
@@ -24,14 +28,17 @@ impl Service {
         let path = folder.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let journal = File::create(folder.join("journal")).unwrap();
+        let metadata = journal.metadata().unwrap();
         let agent = Command::new(env!("CARGO_BIN_EXE_pinhole"))
             .args(["--camera", "synthetic", "--listen", "127.0.0.1:0", "--state"])
             .arg(folder.join("state"))
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", watchdog.as_micros().to_string())
+            .env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino()))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(journal.try_clone().unwrap())
+            .stderr(journal)
             .spawn()
             .unwrap();
         Self { folder, socket, agent }
@@ -54,6 +61,22 @@ impl Service {
         heard
     }
 
+    /// What a command answers: whether it succeeded, and what it said on standard error.
+    fn command(&self, arguments: &[&str]) -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_pinhole"))
+            .args(arguments)
+            .arg("--state")
+            .arg(self.folder.join("state"))
+            .env_remove("RUNTIME_DIRECTORY")
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn journal(&self) -> String {
+        fs::read_to_string(self.folder.join("journal")).unwrap()
+    }
+
     fn kill(&self, signal: &str) {
         let id = self.agent.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
@@ -71,7 +94,7 @@ impl Drop for Service {
 #[test]
 fn it_says_ready_then_feeds_the_watchdog_with_a_status_and_says_when_it_stops() {
     let mut service = Service::start("whole", Duration::from_millis(300));
-    assert_eq!(service.hear(), ["READY=1"], "first of all, and once the links are there");
+    assert_eq!(service.hear(), ["READY=1"], "first of all");
     let heard = service.hear_until("STATUS=cam0: closed, nobody watches");
     assert_eq!(heard.iter().filter(|line| *line == "WATCHDOG=1").count(), 1, "{heard:?}");
     for _ in 0..3 {
@@ -81,4 +104,29 @@ fn it_says_ready_then_feeds_the_watchdog_with_a_status_and_says_when_it_stops() 
     let heard = service.hear_until("STOPPING=1");
     assert!(!heard.contains(&"READY=1".to_owned()), "{heard:?}");
     assert!(service.agent.wait().unwrap().success());
+}
+
+#[test]
+fn links_which_are_secrets_do_not_get_into_the_journal() {
+    let service = Service::start("links", Duration::from_secs(10));
+    service.hear_until("READY=1");
+    let journal = service.journal();
+    assert!(journal.contains("`sudo pinhole pair` prints a link"), "{journal}");
+    assert!(!journal.contains('#') && !journal.contains("Watch:"), "{journal}");
+}
+
+#[test]
+fn the_level_of_the_log_is_changed_while_it_runs() {
+    let service = Service::start("level", Duration::from_millis(300));
+    service.hear_until("WATCHDOG=1");
+    assert_eq!(service.command(&["log-level", "error"]), (true, String::new()));
+    assert_eq!(service.command(&["log-level", "info"]), (true, String::new()));
+    let journal = service.journal();
+    assert!(journal.contains("filter=info") || journal.contains(r#"filter="info""#), "{journal}");
+    assert!(!journal.contains("filter=error") && !journal.contains(r#"filter="error""#), "{journal}");
+    let (succeeded, said) = service.command(&["log-level", "loud"]);
+    assert!(
+        !succeeded && said.contains("`loud` does not fit") && said.contains("info,pinhole::signal=debug"),
+        "{said}"
+    );
 }

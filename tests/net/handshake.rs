@@ -17,7 +17,10 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use pinhole::{
     clock,
-    peer::rtc::{Connection, RtcEvent, RtcSettings},
+    peer::{
+        Signaling,
+        rtc::{Connection, RtcEvent, RtcSettings},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +53,8 @@ async fn device(address: &str) -> anyhow::Result<()> {
     let settings = RtcSettings { addresses: Some(vec![address.parse()?]), ..RtcSettings::default() };
     while let Some(line) = receive().await? {
         let Line::Offer(offer) = line else { bail!("an offer is expected, not {line:?}") };
-        let mut answered = Connection::answer(&settings, &[], &offer, [0x42, 0xe0, 0x1f]).await?;
+        let mut answered =
+            Connection::answer(&settings, &[], &offer, [0x42, 0xe0, 0x1f], Signaling::Live).await?;
         send(&Line::Answer(answered.sdp))?;
         let start = clock::now();
         let connected = async {

@@ -93,7 +93,10 @@ async fn run(arguments: &[String]) -> Result<serde_json::Value> {
             Err(_) => break,
         }
     }
-    mail.send(session.seal(&ToDevice::Bye { reason: "done".into() })?).await?;
+    // The device may have ended the session before, and be gone.
+    if let Err(error) = mail.send(session.seal(&ToDevice::Bye { reason: "done".into() })?).await {
+        eprintln!("viewer: {error:#}");
+    }
     peer.close().await;
     mail.close().await;
     if seen.decoded == 0 {

@@ -1,6 +1,8 @@
 //! What the desk lets in, and what it never does: against single attacks, and against long random lists of what
 //! a broker can do.
 
+mod by_hand;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

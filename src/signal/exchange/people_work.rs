@@ -8,12 +8,15 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use super::{BTreeSet, ByeReason, Last, SAVE_SEEN, ToSession, ToViewer, Work, clock, keys, people};
+use super::{BTreeSet, ByeReason, Last, Role, SAVE_SEEN, ToSession, ToViewer, Work, clock, keys, people};
 use crate::{
     peer::session::Phase,
     signal::{
+        envelope::ViewerKey,
+        keys::ViewerRecord,
         people::{NotRevoked, Person, Standing},
         topic::KeyId,
+        whep::token::Token,
     },
 };
 
@@ -36,6 +39,39 @@ impl Work {
         self.store.viewers().iter().map(person).collect()
     }
 
+    /// A new WHEP client. It is a viewer like others, whose key nobody is told.
+    pub(super) fn make_token(
+        &mut self,
+        role: Role,
+        name: String,
+        lifetime: Option<Duration>,
+    ) -> Result<Token, String> {
+        let expires_at = people::expiry(lifetime, clock::since_epoch()).map_err(|error| error.to_string())?;
+        let (mut id, mut key) = ([0; 8], [0; 32]);
+        keys::random(&mut id);
+        keys::random(&mut key);
+        let token = Token::new();
+        let record = ViewerRecord::new(KeyId::from_bytes(id), ViewerKey::from_bytes(key), role, name);
+        let record = ViewerRecord { expires_at, token: Some(token.hash()), ..record };
+        self.save_viewer(record.clone())?;
+        info!(viewer = %record.id, ?role, name = record.name, "a WHEP client was given a token");
+        self.desk.let_in(clock::now(), record);
+        self.check_at = clock::now();
+        self.tell_tokens();
+        Ok(token)
+    }
+
+    /// Tells the doors whose tokens are good.
+    pub(super) fn tell_tokens(&self) {
+        let let_in = self.store.viewers().iter().filter(|record| self.desk.has(record.id));
+        let tokens = let_in.filter_map(|record| Some((record.token?, record.id))).collect();
+        self.tokens.send_if_modified(|known| {
+            let changed = *known != tokens;
+            *known = tokens;
+            changed
+        });
+    }
+
     pub(super) fn revoke(&mut self, who: &str) -> Result<Person, NotRevoked> {
         let person = people::find(self.people(), who)?;
         let key = KeyId::parse(&person.key).expect("it was written from a key");
@@ -46,7 +82,9 @@ impl Work {
 
     /// Cuts a viewer off, and then forgets it: a disk that is full does not keep it in.
     fn remove(&mut self, key: KeyId) -> Result<(), String> {
-        for session in self.desk.revoke(key) {
+        let sealed = self.desk.revoke(key);
+        self.tell_tokens();
+        for session in sealed.into_iter().chain(self.routes.direct_of(key)) {
             let message = ToViewer::Bye { reason: ByeReason::Revoked };
             self.send(ToSession { session, message, last: Last::Yes });
         }
@@ -69,6 +107,7 @@ impl Work {
                     if self.withheld.remove(&key) {
                         info!(viewer = %key, name, "the clock is set: the viewer is let in again");
                         self.desk.let_in(now, record);
+                        self.tell_tokens();
                     }
                 }
                 Standing::Expired => match self.remove(key) {

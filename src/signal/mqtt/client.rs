@@ -31,6 +31,8 @@ use crate::{
 const REQUESTS: usize = 128;
 /// From the request to stop to the end, whether the broker answers or not.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Different reasons that are told of one outage.
+const REASONS: usize = 8;
 /// Losses are logged once per so long.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -47,6 +49,8 @@ pub(super) struct Client {
     /// until there is room, without anything else waiting for it.
     state: Option<CarrierEvent>,
     untold: bool,
+    /// Why it was down since it was up last. A name with several addresses can fail in turns, which is no news.
+    reasons: Vec<String>,
     losses: Losses,
 }
 
@@ -93,6 +97,7 @@ impl Client {
             random: SystemRandom::new(),
             state: None,
             untold: false,
+            reasons: Vec::new(),
         }
     }
 
@@ -117,9 +122,22 @@ impl Client {
         }
     }
 
-    /// Tells the desk of a change; what is no change is not told again.
+    /// Tells the desk of a change; what is no change, or was told since the broker was there last, is not told again.
     fn change(&mut self, state: CarrierEvent) {
-        if self.state.as_ref() != Some(&state) {
+        let news = match &state {
+            CarrierEvent::Down { reason } => {
+                let news = !self.reasons.contains(reason) && self.reasons.len() < REASONS;
+                if news {
+                    self.reasons.push(reason.clone());
+                }
+                news
+            }
+            CarrierEvent::Up | CarrierEvent::Envelope(_) => {
+                self.reasons.clear();
+                true
+            }
+        };
+        if news {
             self.state = Some(state);
             self.untold = true;
         }

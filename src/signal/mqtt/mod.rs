@@ -120,7 +120,7 @@ pub enum MqttError {
 pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttError> {
     let url = Arc::new(BrokerUrl::parse(&settings.url)?);
     let tls = if url.scheme().is_secure() {
-        Some(tls::configure(&settings)?)
+        Some(Arc::new(tls::Tls::new(settings.clone())?))
     } else {
         let set = [
             ("ca_file", settings.ca.is_some()),
@@ -138,7 +138,9 @@ pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttEr
     let mut options = options(&settings, &url, &address);
     {
         let url = Arc::clone(&url);
-        options.set_socket_connector(move |_, _| connect::connect(Arc::clone(&url), tls.clone()));
+        options.set_socket_connector(move |_, _| {
+            connect::connect(Arc::clone(&url), tls.as_ref().map(|tls| tls.current()))
+        });
     }
     let (events_in, events) = mpsc::channel(EVENTS);
     let (outgoing, outgoing_out) = mpsc::channel(OUTGOING);

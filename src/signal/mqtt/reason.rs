@@ -8,6 +8,9 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::{backoff::Kind, connect::ConnectFault, url::BrokerUrl};
 
+const NO_MQTT_5: &str =
+    "it does not speak MQTT 5: use a newer version of it, or another broker (docs/brokers.md)";
+
 /// One failed attempt, or the end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -23,14 +26,14 @@ impl Failure {
 
 /// The sentence for an error of the client crate.
 pub(super) fn of_connection(url: &BrokerUrl, client_id: &str, error: &ConnectionError) -> Failure {
-    if let Some(fault) = find::<ConnectFault>(error) {
-        return of_fault(url, fault);
-    }
     // The client crate does not name this one as a source.
     let read = match error {
         ConnectionError::MqttState(StateError::Deserialization(error)) => error as &(dyn Error + 'static),
         error => error,
     };
+    if let Some(fault) = find::<ConnectFault>(read) {
+        return of_fault(url, fault);
+    }
     // A broker that misses the client's certificate says so only after the handshake (TLS 1.3, RFC 8446, 4.4.2.4).
     if let Some(tls) = find::<rustls::Error>(read) {
         return of_tls(url, tls);
@@ -40,7 +43,11 @@ pub(super) fn of_connection(url: &BrokerUrl, client_id: &str, error: &Connection
         ConnectionError::ConnectionRefused(code)
         | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => of_connack(url, *code),
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
-            passing(of_disconnect(*reason_code, reason_string.as_deref(), client_id))
+            let kind = match reason_code {
+                DisconnectReasonCode::NotAuthorized => Kind::Refused,
+                _ => Kind::Passing,
+            };
+            Failure::new(url, kind, of_disconnect(*reason_code, reason_string.as_deref(), client_id))
         }
         ConnectionError::MqttState(StateError::AwaitPingResp) => {
             passing("it no longer answers: the network between may be down".to_owned())
@@ -87,6 +94,7 @@ fn of_websocket(url: &BrokerUrl, error: &str) -> Failure {
 fn of_fault(url: &BrokerUrl, fault: &ConnectFault) -> Failure {
     let passing = |why: String| Failure::new(url, Kind::Passing, why);
     match fault {
+        ConnectFault::OldMqtt => Failure::new(url, Kind::Refused, NO_MQTT_5),
         ConnectFault::Resolve { host } => passing(format!(
             "the name `{host}` cannot be resolved: check it for typing errors, and this machine's network and DNS"
         )),
@@ -182,6 +190,12 @@ fn of_certificate(url: &BrokerUrl, error: &CertificateError) -> Failure {
         CertificateError::Revoked => {
             (Kind::Passing, "its certificate was revoked: renew it on the broker".to_owned())
         }
+        // rustls gives webpki's reason by its name alone.
+        CertificateError::Other(reason) if reason.to_string().contains("CaUsedAsEndEntity") => (
+            Kind::Passing,
+            "its certificate is an authority's own, as self-signed ones often are: make another for the broker, signed by that authority (docs/brokers.md)"
+                .to_owned(),
+        ),
         other => (Kind::Passing, format!("its certificate cannot be used ({other}): renew it on the broker")),
     };
     Failure::new(url, kind, why)
@@ -223,7 +237,7 @@ fn of_connack(url: &BrokerUrl, code: ConnectReturnCode) -> Failure {
             (Kind::Refused, "it does not accept the client id: allow ids that begin with pinhole-".to_owned())
         }
         Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => {
-            (Kind::Refused, "it does not speak MQTT 5: use a broker that does".to_owned())
+            (Kind::Refused, NO_MQTT_5.to_owned())
         }
         Code::RetainNotSupported | Code::QoSNotSupported => (
             Kind::Refused,
@@ -240,6 +254,10 @@ fn of_disconnect(code: DisconnectReasonCode, reason: Option<&str>, client_id: &s
             format!(
                 "another client with the id {client_id} took this one's place: is the same state folder in use twice?"
             )
+        }
+        // Some brokers end the connection over a message or a subscription that their rules forbid.
+        (DisconnectReasonCode::NotAuthorized, _) => {
+            "it ended the connection for want of a right: allow this user to subscribe to the device's `in`, and to publish to its `status` and `out/#` (docs/brokers.md)".to_owned()
         }
         (DisconnectReasonCode::ServerShuttingDown, _) => "it is shutting down".to_owned(),
         (code, Some(reason)) if !reason.is_empty() => {

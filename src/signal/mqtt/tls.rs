@@ -1,9 +1,12 @@
-//! TLS towards a broker: which authorities are trusted, and the agent's own certificate. Reads files once, at start.
+//! TLS towards a broker: which authorities are trusted, and the agent's own certificate. Reads its files at the start, and
+//! again before an attempt when they have changed: certificates are renewed while the agent runs.
 //! Not here: the handshake (`connect`).
 
 use std::{
+    fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use rustls::{
@@ -13,11 +16,61 @@ use rustls::{
 
 use super::{MqttError, MqttSettings};
 
-/// The TLS configuration for `settings`.
-///
-/// # Errors
-/// A file that cannot be read or used, or a system without any certificate authority.
-pub(super) fn configure(settings: &MqttSettings) -> Result<Arc<ClientConfig>, MqttError> {
+/// The newest TLS configuration that works.
+pub(super) struct Tls {
+    settings: MqttSettings,
+    /// Held while a few small files are read: one attempt at a time asks.
+    current: Mutex<Current>,
+}
+
+struct Current {
+    config: Arc<ClientConfig>,
+    /// When the files were changed last, as of the reading.
+    stamps: Vec<Option<SystemTime>>,
+}
+
+impl Tls {
+    /// Reads the files of `settings`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used, or a system without any certificate authority.
+    pub(super) fn new(settings: MqttSettings) -> Result<Self, MqttError> {
+        let stamps = stamps(&settings);
+        let config = configure(&settings)?;
+        Ok(Self { settings, current: Mutex::new(Current { config, stamps }) })
+    }
+
+    /// What to use for the next attempt. Files that have become unusable are told once, and what was read before them
+    /// stays in use.
+    pub(super) fn current(&self) -> Arc<ClientConfig> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.settings);
+        if stamps != current.stamps {
+            current.stamps = stamps;
+            match configure(&self.settings) {
+                Ok(config) => {
+                    tracing::info!(
+                        broker = self.settings.url,
+                        "certificates have changed, and were read again"
+                    );
+                    current.config = config;
+                }
+                Err(error) => {
+                    tracing::warn!(broker = self.settings.url, "{error}; the one before stays in use")
+                }
+            }
+        }
+        Arc::clone(&current.config)
+    }
+}
+
+fn stamps(settings: &MqttSettings) -> Vec<Option<SystemTime>> {
+    let pair = settings.client_cert.iter().flat_map(|(certificate, key)| [certificate, key]);
+    let files = settings.ca.iter().chain(pair);
+    files.map(|file| fs::metadata(file).and_then(|file| file.modified()).ok()).collect()
+}
+
+fn configure(settings: &MqttSettings) -> Result<Arc<ClientConfig>, MqttError> {
     let roots = match &settings.ca {
         Some(file) => roots_of(file)?,
         None => system_roots()?,

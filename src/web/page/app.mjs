@@ -1,9 +1,12 @@
 // The page's composition root: the link and the stored cameras go into the state machine, its effects into the
-// connection, its state into the view.
+// connection, its state into the view. Beside it the machine for connecting by hand, with its courier and its panel.
 
 import { brokerUrl, decodesH264, viewerName } from './browser.mjs';
 import { Broker } from './broker.mjs';
 import { Connection } from './connection.mjs';
+import { Courier } from './courier.mjs';
+import { initialHand, stepHand } from './hand.mjs';
+import { Panel } from './panel.mjs';
 import { Presence } from './presence.mjs';
 import { parseLink } from './protocol.mjs';
 import { initial, step, ways } from './state.mjs';
@@ -23,16 +26,33 @@ class App {
       forget: (d) => this.forget(d),
       listOpened: () => this.presence.follow(this.store.cameras),
       listClosed: () => this.presence.stop(),
+      byHand: () => this.byHand(),
       firstFrame: () => this.event({ type: 'frames', fresh: true }),
     });
     this.presence = new Presence({ Broker, location: window.location, changed: (present) => this.view.list.presence(present) });
+    const name = viewerName(window.navigator.userAgent, window.navigator.maxTouchPoints);
     this.connection = new Connection({
-      name: viewerName(window.navigator.userAgent, window.navigator.maxTouchPoints),
+      name,
       location: window.location,
       on: {
         event: (event) => this.event(event),
         stream: (stream) => this.view.stream(stream),
         look: (stats) => this.view.stats(stats),
+      },
+    });
+    this.hand = initialHand();
+    this.panel = new Panel(window, {
+      put: (text) => this.handEvent({ type: 'put', text }),
+      wrong: (why) => this.handEvent({ type: 'wrong', why }),
+      anew: () => this.handEvent({ type: 'anew' }),
+    });
+    this.courier = new Courier({
+      name,
+      on: {
+        event: (event) => this.handEvent(event),
+        track: (stream) => this.view.stream(stream),
+        state: (state) => this.event({ type: `media-${state}` }),
+        failed: (reason) => this.event({ type: 'peer-failed', reason }),
       },
     });
   }
@@ -53,18 +73,60 @@ class App {
 
   start({ camera = null, link = null, badLink = false, newer = false }) {
     this.view.clear();
+    this.handEvent({ type: 'close' });
     this.event({ type: 'start', camera, link, badLink, newer, h264: decodesH264(this.window.RTCRtpReceiver) });
   }
 
   event(event) {
     if (event.type === 'paired') this.store.put(event.camera);
+    const before = this.state.show;
     const { state, effects } = step(this.state, event, { now: Date.now(), random: Math.random() });
     this.state = state;
     for (const effect of effects) {
       if (effect.type === 'store') this.store.put(effect.camera);
       else this.connection.run(effect);
     }
+    // The picture came in the usual way after all.
+    if (state.show === 'playing' && before !== 'playing' && !state.byHand) this.handEvent({ type: 'close' });
     this.show();
+  }
+
+  // ---- by hand
+
+  byHand() {
+    const { camera, link } = this.state;
+    this.handEvent({ type: 'open', camera: camera ?? this.store.find(link?.d), link });
+    this.panel.open();
+  }
+
+  handEvent(event) {
+    if (event.type === 'close' && this.hand.show === 'closed') return;
+    const { state, effects } = stepHand(this.hand, event, { now: Date.now() });
+    this.hand = state;
+    for (const effect of effects) this.carryOut(effect);
+    this.panel.show(this.hand, { name: this.state.camera?.name || 'the camera' });
+  }
+
+  carryOut({ type, ...what }) {
+    switch (type) {
+      case 'ask-key':
+        return this.courier.askKey(what.link);
+      case 'make-offer':
+        return this.courier.makeOffer(what.camera, what.iceServers);
+      case 'read':
+        return this.courier.read(what.text);
+      case 'drop':
+        return this.courier.drop();
+      case 'store':
+        this.store.put(what.camera);
+        return this.event({ type: 'has-key', camera: what.camera });
+      case 'connect':
+        this.store.put(what.camera);
+        this.event({ type: 'by-hand', camera: what.camera });
+        return this.connection.adopt(this.courier.take(), what.sdp);
+      default:
+        throw new Error(`unknown effect ${type}`);
+    }
   }
 
   show() {

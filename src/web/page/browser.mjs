@@ -42,6 +42,12 @@ export function h264First(codecs) {
   return [...codecs.filter(isH264), ...codecs.filter((codec) => !isH264(codec))];
 }
 
+/** H.264 and its retransmissions alone, for an offer that people carry: each codec would make its text longer. */
+export function h264Only(codecs) {
+  const kept = codecs.filter(({ mimeType }) => ['video/h264', 'video/rtx'].includes(mimeType.toLowerCase()));
+  return kept.length > 0 ? kept : codecs;
+}
+
 /** Where a link or a stored camera says its broker is: `b`, or `/mqtt` on the page's own host. */
 export function brokerUrl(b, location) {
   if (b) return b;

@@ -5,7 +5,7 @@ import { brokerUrl } from './browser.mjs';
 import { Broker } from './broker.mjs';
 import { Media } from './media.mjs';
 import { Pairing, Session, newSession, parseStatus, topics } from './protocol.mjs';
-import { fromBase64url, toBase64url } from './store.mjs';
+import { fromBase64url, newRecord } from './store.mjs';
 
 /** How often the picture is looked at. */
 const LOOK_MS = 500;
@@ -141,14 +141,10 @@ export class Connection {
       const { refusal } = this.pairing;
       return this.on.event(refusal ? { type: 'pair-refused', body: refusal } : { type: 'pair-forged' });
     }
-    const { d, r, b, bs } = this.asked.link;
+    const { link } = this.asked;
     this.endPairing();
     this.asked = null;
-    const { k, kv, role, name } = result;
-    this.on.event({
-      type: 'paired',
-      camera: { d, r, b: b ?? null, bs: bs ?? [], k, kv: toBase64url(kv), role, viewer: name, name: '', cameras: [], chosen: '', ice: null },
-    });
+    this.on.event({ type: 'paired', camera: newRecord(link, result) });
   }
 
   endPairing() {
@@ -202,6 +198,14 @@ export class Connection {
     this.send('offer', { camera: this.camera, sdp, audio: false, talk: false });
     for (const candidate of this.held.splice(0)) this.send('candidate', candidate);
     this.held = null;
+  }
+
+  /** Goes on with a connection whose offer and answer were carried by hand. */
+  adopt(media, sdp) {
+    this.endMedia();
+    this.media = media;
+    this.ticker = setInterval(() => this.look(media), LOOK_MS);
+    return media.accept(sdp);
   }
 
   queueCandidate(candidate) {

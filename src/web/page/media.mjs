@@ -1,13 +1,13 @@
 // One WebRTC peer connection that receives a camera's video. Not here: how its offer travels.
 
-import { h264First } from './browser.mjs';
+import { h264First, h264Only } from './browser.mjs';
 
 export class Media {
   /**
    * `on` is {track(stream), candidate(body), state('connected' | 'disconnected' | 'failed'), failed(reason)};
-   * nothing is called after `close`.
+   * nothing is called after `close`. `short` leaves out of the offer what can be left out.
    */
-  constructor(iceServers, on) {
+  constructor(iceServers, on, { short = false } = {}) {
     this.on = on;
     this.closed = false;
     /** Candidates that came before the answer. */
@@ -18,7 +18,7 @@ export class Media {
     this.pc = new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
     const video = this.pc.addTransceiver('video', { direction: 'recvonly' });
     const codecs = RTCRtpReceiver.getCapabilities?.('video')?.codecs;
-    if (codecs) video.setCodecPreferences?.(h264First(codecs));
+    if (codecs) video.setCodecPreferences?.(short ? h264Only(codecs) : h264First(codecs));
     this.pc.ontrack = ({ track, streams }) => {
       this.receiver = this.pc.getReceivers().find((receiver) => receiver.track === track);
       this.tell('track', streams[0] ?? new MediaStream([track]));
@@ -46,6 +46,23 @@ export class Media {
       this.tell('failed', error.message);
       return null;
     }
+  }
+
+  /** An SDP with all candidates, or with those that came within `ms`; null if there is none. */
+  async wholeOffer(ms) {
+    const sdp = await this.offer();
+    if (!sdp) return null;
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      const look = () => {
+        if (!this.closed && this.pc.iceGatheringState !== 'complete') return;
+        clearTimeout(timer);
+        resolve();
+      };
+      this.pc.addEventListener('icegatheringstatechange', look);
+      look();
+    });
+    return this.closed ? null : this.pc.localDescription.sdp;
   }
 
   /** The device's answer; one that comes too late for its offer is left out. */

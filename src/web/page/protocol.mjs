@@ -229,6 +229,60 @@ export class Session {
   }
 }
 
+/** Stands for the device's nonce in what is carried by hand: the viewer cannot know it there. */
+export const BY_HAND = '0'.repeat(32);
+
+/** A paired viewer's session by hand: one offer there, one answer back. */
+export class HandSession {
+  #of;
+
+  /** @param {{d: string, k: string, kv: Uint8Array, s?: string}} of as for `Session`; `s` only for test vectors */
+  constructor({ d, k, kv, s = newSession() }) {
+    this.#of = { d, k, kv, s };
+  }
+
+  /**
+   * Once in a session.
+   * @param {object} body with an SDP that holds all candidates
+   * @returns {string} the envelope
+   */
+  offer(body) {
+    return new Session({ ...this.#of, nd: BY_HAND }).seal('offer', body);
+  }
+
+  /**
+   * @param {string} text an envelope
+   * @returns {{sdp: string, welcome?: object} | null} null if it is not the answer to this offer
+   */
+  open(text) {
+    return this.#open('answer', text);
+  }
+
+  /** The same for what follows the key of a viewer that was paired by hand, in the pairing's session. */
+  openWelcome(text) {
+    return this.#open('welcome', text);
+  }
+
+  /** What is wrong with an envelope that is not the answer: `offer`, `elsewhere`, `old` or `damaged`. */
+  explain(text) {
+    return explain(this.#of, text);
+  }
+
+  #open(type, text) {
+    const envelope = typeof text === 'string' && text.length <= MAX_ENVELOPE ? object(text) : null;
+    if (!isHex(envelope?.nd, 16) || envelope.nd === BY_HAND || envelope.n !== 0) return null;
+    const message = new Session({ ...this.#of, nd: envelope.nd }).open(text);
+    return message?.type === type ? message.body : null;
+  }
+}
+
+function explain({ k, s }, text) {
+  const envelope = object(text) ?? {};
+  if (envelope.t === 'offer' || envelope.t === 'pair1') return 'offer';
+  if (envelope.k !== k) return 'elsewhere';
+  return envelope.s === s ? 'damaged' : 'old';
+}
+
 // ---- pairing
 
 /** A private key on P-256. */
@@ -297,6 +351,11 @@ export class Pairing {
     const { k, role, name } = body;
     if (envelope.t !== 'pair2' || !isHex(k, 8) || typeof role !== 'string' || typeof name !== 'string') return null;
     return { k, kv: agreed.kv, role, name };
+  }
+
+  /** What is wrong with an envelope that was carried by hand and is not the answer; as in `HandSession`. */
+  explain(text) {
+    return explain(this.#ids, text);
   }
 
   #agree(devicePoint) {

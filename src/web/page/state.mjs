@@ -18,7 +18,7 @@ const AWAY = new Set(['broker-unreachable', 'unknown', 'offline']);
 /** Where only the person can go on. */
 const FINAL = new Set([
   'no-link', 'bad-link', 'newer-link', 'no-h264', 'link-used', 'pair-refused', 'pairing-failed', 'forbidden', 'codec', 'revoked', 'replaced',
-  'idle',
+  'idle', 'hand-connecting', 'hand-unreachable', 'hand-lost',
 ]);
 
 /** Before the first event. */
@@ -43,6 +43,8 @@ export function initial() {
     online: null,
     nd: null,
     peer: 'none',
+    /** The session was made by hand: nothing can be asked in it, and nothing brings it back. */
+    byHand: false,
     /** Failed sessions in a row. */
     failures: 0,
     /** Requests in a row that nobody answered. */
@@ -122,7 +124,7 @@ class Machine {
     const s = this.state;
     // Frames are not looked for while nobody sees them.
     s.lastFrame = this.env.now;
-    if (FINAL.has(s.show)) return;
+    if (FINAL.has(s.show) || s.byHand) return;
     if (s.broker === 'down') this.connectBroker();
     else if (s.waiting) this.goOn();
   }
@@ -131,6 +133,28 @@ class Machine {
   on_leave() {
     this.closePeer('closed');
     this.closeBroker();
+  }
+
+  /** {camera}: the link gave its key by hand; the usual way goes on with that. */
+  on_has_key({ camera }) {
+    const s = this.state;
+    if (s.peer === 'pairing') this.closePeer(null);
+    s.camera = camera;
+    s.link = null;
+  }
+
+  /** {camera}: an answer was carried here by hand. The offer's connection takes the place of all there was. */
+  on_by_hand({ camera }) {
+    const s = this.state;
+    this.closePeer('closed');
+    this.stop('hand-connecting');
+    s.camera = camera;
+    s.link = null;
+    s.byHand = true;
+    s.peer = 'answered';
+    s.playingSince = null;
+    s.suspect = false;
+    this.timer('ice', TIMES.iceByHand);
   }
 
   // ---- events: the broker
@@ -302,7 +326,7 @@ class Machine {
   on_media_connected() {
     const s = this.state;
     if (s.peer !== 'answered' && s.peer !== 'restarting' && s.peer !== 'lost') return;
-    if (s.peer === 'answered') this.progress('starting');
+    if (s.peer === 'answered' && !s.byHand) this.progress('starting');
     s.peer = 'connected';
     s.lastFrame = this.env.now;
     this.cancel('ice', 'restart');
@@ -318,6 +342,7 @@ class Machine {
     if (s.peer === 'connected') this.restartIce();
     else if (s.peer === 'answered') this.fail('unreachable', {});
     else if (s.peer === 'restarting') this.fail('reconnecting', { soon: true });
+    else if (s.byHand) this.fail('reconnecting', {});
   }
 
   /** {fresh}: whether frames were decoded since the last look; comes about once a second while the page is visible. */
@@ -560,6 +585,7 @@ class Machine {
   /** Ends the session and tries again: at once (`soon`, but only the first time), or after the back-off. */
   fail(show, { detail = null, atLeast = 0, soon = false }) {
     const s = this.state;
+    if (s.byHand) return this.stop(['unreachable', 'no-picture'].includes(show) ? 'hand-unreachable' : 'hand-lost', detail);
     const first = soon && s.failures === 0;
     this.closePeer('failed');
     s.failures += 1;
@@ -583,6 +609,7 @@ class Machine {
     const s = this.state;
     if (s.peer !== 'none') this.effect('close-peer', { bye });
     s.peer = 'none';
+    s.byHand = false;
     s.notice = null;
     this.cancel('pair', 'pair-again', 'answer', 'ice', 'restart');
   }

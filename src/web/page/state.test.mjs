@@ -472,6 +472,68 @@ test('a picture that needs another decoder is asked for again at once', () => {
   assert.equal(page.show, 'reconnecting');
 });
 
+// ---- by hand
+
+test('an answer by hand takes the place of all tries, and its picture plays', () => {
+  const page = Page.started({ camera: CAMERA });
+  page.tell('broker-down', { reason: null });
+  assert.equal(page.show, 'broker-unreachable');
+  page.tell('by-hand', { camera: CAMERA });
+  assert.equal(page.show, 'hand-connecting');
+  assert.deepEqual([...page.timers.keys()], ['ice']);
+  page.tell('media-connected');
+  assert.equal(page.show, 'hand-connecting');
+  page.frames(1_000, true);
+  assert.equal(page.show, 'playing');
+  assert.deepEqual(page.tell('wake'), [], 'the broker is not called again');
+  assert.equal(page.show, 'playing');
+});
+
+test('a live session ends for an answer by hand', () => {
+  const page = Page.started({ camera: CAMERA });
+  page.tell('broker-up');
+  page.online();
+  assert.deepEqual(page.tell('by-hand', { camera: CAMERA }), ['close-peer', 'close-broker']);
+});
+
+test('a connection by hand that does not come says so and tries nothing', () => {
+  const page = Page.started({ camera: CAMERA });
+  page.tell('by-hand', { camera: CAMERA });
+  page.fire('ice');
+  assert.equal(page.show, 'hand-unreachable');
+  assert.equal(page.timers.size, 0);
+  assert.deepEqual(page.tell('wake'), []);
+  assert.deepEqual(page.tell('retry'), ['connect-broker'], 'the usual way is the person’s to try');
+});
+
+test('a connection by hand that ends is not taken up again', () => {
+  const page = Page.started({ camera: CAMERA });
+  page.tell('by-hand', { camera: CAMERA });
+  page.tell('media-connected');
+  page.frames(1_000, true);
+  page.tell('media-disconnected');
+  assert.equal(page.show, 'reconnecting', 'the browser may find the way alone');
+  assert.deepEqual(page.tell('media-failed'), ['close-peer']);
+  assert.equal(page.show, 'hand-lost');
+  assert.equal(page.timers.size, 0);
+});
+
+test('a picture by hand that stands still has ended', () => {
+  const page = Page.started({ camera: CAMERA });
+  page.tell('by-hand', { camera: CAMERA });
+  page.tell('media-connected');
+  page.frames(1_000, true);
+  page.frames(TIMES.stuck + 500, false);
+  assert.equal(page.show, 'hand-lost');
+});
+
+test('a key that came by hand is used when the broker is back', () => {
+  const page = Page.started({ link: LINK });
+  page.tell('has-key', { camera: CAMERA });
+  page.tell('broker-up');
+  assert.deepEqual(page.online(), ['open-session', 'hello']);
+});
+
 // ---- several brokers
 
 const SEVERAL = { ...CAMERA, bs: ['wss://one.example/mqtt', 'wss://two.example/mqtt'] };

@@ -74,6 +74,11 @@ export class Store {
   }
 }
 
+/** The record of a viewer that was paired just now: `link` is what led there, and the rest what the device gave. */
+export function newRecord({ d, r, b, bs }, { k, kv, role, name }) {
+  return { d, r, b: b ?? null, bs: bs ?? [], k, kv: toBase64url(kv), role, viewer: name, name: '', cameras: [], chosen: '', ice: null };
+}
+
 function isRecord(record) {
   return ['d', 'r', 'k', 'kv'].every((field) => typeof record?.[field] === 'string');
 }

@@ -20,6 +20,10 @@ export const TIMES = {
   offer: 10_000,
   /** From the answer to a media path. The device gives up after 10 s. */
   ice: 12_000,
+  /** The same after an answer that was carried by hand: the device waits for us, and checks every 2 s. */
+  iceByHand: 25_000,
+  /** For all candidates of an offer that is carried by hand. */
+  gathering: 4_000,
   /** For an ICE restart; then a new session is tried. */
   restart: 4_000,
   /** A picture that stands still this long is called frozen … */

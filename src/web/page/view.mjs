@@ -9,8 +9,8 @@ const JPEG_QUALITY = 0.92;
 
 export class View {
   /**
-   * `on` is {retry, forget(d), choose(d, cameraId), listOpened, listClosed, firstFrame}; the last comes once for each
-   * stream.
+   * `on` is {retry, forget(d), choose(d, cameraId), listOpened, listClosed, byHand, firstFrame}; the last comes once for
+   * each stream.
    */
   constructor(document, on) {
     this.document = document;
@@ -47,6 +47,8 @@ export class View {
     this.el('dots').hidden = !said.busy;
     this.el('retry').hidden = !said.buttons.includes('retry');
     this.el('watch').hidden = !said.buttons.includes('watch');
+    this.el('by-hand').hidden = !said.buttons.includes('by-hand');
+    this.el('hand-enter').hidden = !about.current;
     this.el('forget').hidden = !(said.buttons.includes('forget') && about.current);
     const others = about.cameras.filter(({ d }) => d !== about.current?.d);
     this.el('other').hidden = said.busy || state === 'loading' || others.length === 0;
@@ -144,6 +146,11 @@ export class View {
     click('forget', () => this.list.open());
     click('other', () => this.list.open());
     click('name', () => this.list.open());
+    click('by-hand', () => this.on.byHand());
+    click('hand-enter', () => {
+      this.el('cameras').close();
+      this.on.byHand();
+    });
     click('play', () => this.video.play().catch(() => {}));
     this.video.addEventListener('playing', () => this.needsPlay(false));
     click('stats-button', () => this.toggleStats());
@@ -186,7 +193,7 @@ export class View {
     clearTimeout(this.unusedTimer);
     this.unusedTimer = setTimeout(() => {
       const focused = this.document.activeElement?.matches(':focus-visible');
-      if (this.root.dataset.state === 'playing' && !focused && !this.list.isOpen) this.flag('unused', true);
+      if (this.root.dataset.state === 'playing' && !focused && !this.document.querySelector('dialog[open]')) this.flag('unused', true);
     }, UNUSED_MS);
   }
 

@@ -1,7 +1,7 @@
 // What the page says in each state: a line that names what is happening, a line that says what to do, and the buttons
 // that help. Pure. Not here: when a state is entered (state.mjs).
 
-/** Buttons: `retry` tries again now, `forget` removes the stored key, `watch` takes the picture back. */
+/** Buttons: `retry` tries again now, `forget` removes the stored key, `watch` takes the picture back, `by-hand` opens that panel. */
 const NONE = [];
 
 const HOW_TO_GET_A_LINK =
@@ -66,21 +66,23 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
         ? say(
             'The camera does not answer',
             `Nothing answers${broker}. Check that pinhole is running and that you are on the same network. Trying again by itself.`,
-            { busy: true, buttons: ['retry'] },
+            { busy: true, buttons: ['retry', 'by-hand'] },
           )
         : say(
             'The message broker does not answer',
             `Nothing answers${broker}. Check your network and the broker. Trying again by itself.`,
-            { busy: true, buttons: ['retry'] },
+            { busy: true, buttons: ['retry', 'by-hand'] },
           );
     case 'unknown':
       return say(
         'No such camera online',
         `The broker has never heard of this camera, or its device is switched off.${elsewhere} The picture starts by itself when it appears.`,
-        { buttons: ['forget'] },
+        { buttons: ['by-hand', 'forget'] },
       );
     case 'offline':
-      return say(`${start(name)} is offline`, `Its device is switched off or has no network.${elsewhere} The picture starts by itself when it is back.`);
+      return say(`${start(name)} is offline`, `Its device is switched off or has no network.${elsewhere} The picture starts by itself when it is back.`, {
+        buttons: ['by-hand'],
+      });
     case 'shutdown':
       return say(`${start(name)} was switched off`, 'The picture starts by itself when it is back.');
     case 'no-answer':
@@ -121,6 +123,20 @@ export function words(show, { name = 'the camera', host = '', ownBroker = true, 
       return say('Watching somewhere else', 'This browser’s key is in use in another window.', { buttons: ['watch'] });
     case 'idle':
       return say('Paused', 'Nobody was watching for a while.', { buttons: ['watch'] });
+    case 'hand-connecting':
+      return say('Connecting…', `The answer fits. Waiting for the picture of ${name}.`, { busy: true });
+    case 'hand-unreachable':
+      return say(
+        'The picture cannot get through',
+        `There is no way for it from the network of ${name} to yours, or its answer had waited too long. Make a new offer, join the same network, or have a TURN server set up for the device.`,
+        { buttons: ['by-hand', 'retry'] },
+      );
+    case 'hand-lost':
+      return say(
+        'The connection has ended',
+        `A connection made by hand does not come back by itself. Make a new one, or try the usual way again.${reason}`,
+        { buttons: ['by-hand', 'retry'] },
+      );
     case 'failed':
       return say('Something went wrong', `The picture could not be started${detail ? `: ${sentence(detail)}` : '.'} Trying again by itself.`, { busy: true, buttons: ['retry'] });
     default:
@@ -141,11 +157,57 @@ export function noticeWords({ code, message }) {
   }
 }
 
+/** What the panel for connecting by hand says. `kind` is what is being sent: `offer`, or `pair` for a key; `round` is 2 after that. */
+export function handWords({ kind, round }, { name = 'the camera' } = {}) {
+  const whose = `whoever keeps ${name}`;
+  if (kind === 'pair') {
+    return {
+      intro: 'This browser has no key yet, so it takes two rounds: first the key, then the picture.',
+      send: `Send this text to ${whose}, by mail or chat. Within ten minutes of making your link they run “pinhole answer” on its device, give it this text, and send you what it prints.`,
+      put: 'Put what they sent you here:',
+    };
+  }
+  return {
+    intro: round === 2 ? 'This browser has its key now. One more round brings the picture.' : 'Two texts, sent by mail or chat, do what no network does for you here. They are sealed: only you and the device can read them.',
+    send: `Send this text to ${whose}. They run “pinhole answer” on its device, give it this text, and send you what it prints.`,
+    put: 'Put their answer here, soon: the device waits for 15 minutes, unless they told it otherwise.',
+  };
+}
+
+/** Why what was put in does not help. */
+export function handError(why, detail = null) {
+  switch (why) {
+    case 'nothing':
+      return 'There is no answer in this. It begins with “pinhole1:” and ends with a full stop: copy all of it.';
+    case 'damaged':
+      return 'The answer is damaged or not whole. Copy all of it, from “pinhole1:” to the full stop at its end.';
+    case 'version':
+      return 'This answer is from a newer pinhole. Use the page of the device that made it.';
+    case 'offer':
+      return 'This is the text to send, not the answer. They give it to “pinhole answer”, and send you what that prints.';
+    case 'elsewhere':
+      return 'This answer is for another camera, or for another browser.';
+    case 'old':
+      return 'This answers an older text of this browser. Ask for the answer to the text above.';
+    case 'large':
+      return 'This file is too large to be an answer.';
+    case 'refused':
+      return `The device cannot pair at the moment.${detail ? ` It says: ${sentence(detail)}` : ''}`;
+    case 'browser':
+      return `This browser could not make an offer.${detail ? ` It says: ${sentence(detail)}` : ''}`;
+    default:
+      throw new Error(`no words for ${why}`);
+  }
+}
+
+/** Every reason there are words for. */
+export const HAND_ERRORS = ['nothing', 'damaged', 'version', 'offer', 'elsewhere', 'old', 'large', 'refused', 'browser'];
+
 /** Every state there are words for. */
 export const STATES = [
   'loading', 'connecting', 'finding', 'pairing', 'asking', 'starting', 'playing', 'frozen', 'reconnecting', 'no-link', 'bad-link', 'newer-link', 'pair-refused',
   'link-used', 'pairing-failed', 'broker-unreachable', 'unknown', 'offline', 'shutdown', 'no-answer', 'revoked', 'forbidden', 'busy',
-  'no-h264', 'codec', 'unreachable', 'no-picture', 'no-camera', 'privacy', 'replaced', 'idle', 'failed',
+  'no-h264', 'codec', 'unreachable', 'no-picture', 'no-camera', 'privacy', 'replaced', 'idle', 'failed', 'hand-connecting', 'hand-unreachable', 'hand-lost',
 ];
 
 /** "a", "a and b", "a, b and c". */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readFile } from 'node:fs/promises';
-import { STATES, noticeWords, words } from './words.mjs';
+import { HAND_ERRORS, STATES, handError, handWords, noticeWords, words } from './words.mjs';
 
 const ABOUT = { name: 'the camera', host: '192.0.2.7:8080', ownBroker: true, detail: 'no such device' };
 
@@ -35,6 +35,28 @@ test('every state that the machine can show has words', async () => {
 
 test('a state without words is a mistake', () => {
   assert.throws(() => words('elsewhere'), /no words for elsewhere/);
+});
+
+test('the panel for connecting by hand speaks in whole sentences', () => {
+  for (const kind of ['pair', 'offer']) {
+    for (const round of [1, 2]) {
+      for (const said of Object.values(handWords({ kind, round }, ABOUT))) assert.match(said, /^\p{Lu}.*[.:]$/u);
+    }
+  }
+  for (const why of HAND_ERRORS) assert.match(handError(why, 'the disk is full'), /^\p{Lu}.*\.$/u, why);
+  assert.match(handError('refused', 'the disk is full'), /It says: the disk is full\.$/);
+  assert.throws(() => handError('elsewhere else'), /no words/);
+});
+
+test('everything that is wrong with what was put in has words', async () => {
+  const read = (name) => readFile(new URL(name, import.meta.url), 'utf8');
+  const sources = await Promise.all(['courier.mjs', 'panel.mjs', 'carried.mjs', 'protocol.mjs'].map(read));
+  const explain = sources[3].slice(sources[3].indexOf('function explain'), sources[3].indexOf('// ---- pairing'));
+  const reasons = [
+    ...sources[0].matchAll(/why: '([a-z]+)'/g), ...sources[1].matchAll(/wrong\('([a-z]+)'\)/g), ...sources[2].matchAll(/wrong = '([a-z]+)'/g),
+    ...explain.matchAll(/(?:return|\?|:) '([a-z]+)'/g),
+  ].map(([, why]) => why);
+  assert.deepEqual([...new Set(reasons)].sort(), [...HAND_ERRORS].sort());
 });
 
 test('names every broker that does not answer', () => {

@@ -140,10 +140,21 @@ impl Viewer {
         self.peer.set_remote_description(answer).await.unwrap();
     }
 
+    /// Its own description and the device's.
+    pub async fn descriptions(&self) -> [String; 2] {
+        let (own, other) = (self.peer.local_description().await, self.peer.remote_description().await);
+        [own.unwrap().sdp, other.unwrap().sdp]
+    }
+
     /// Adds a candidate of the device's that came after its answer.
     pub async fn add_candidate(&self, candidate: &str) {
         let init = RTCIceCandidateInit { candidate: candidate.to_owned(), ..Default::default() };
         self.peer.add_ice_candidate(init).await.unwrap();
+    }
+
+    /// The next packet as it came, the oldest not yet taken first.
+    pub async fn packet(&mut self) -> rtc::rtp::Packet {
+        self.packets.recv().await.expect("the track goes on")
     }
 
     /// Waits for so many access units, the oldest not yet taken first.

@@ -82,6 +82,20 @@ impl Mail {
         }
     }
 
+    /// The nonce of a device that was started anew.
+    pub async fn nonce_after(&mut self, old: DeviceNonce) -> Result<DeviceNonce> {
+        loop {
+            let (topic, payload) =
+                timeout(PATIENCE, self.incoming.recv()).await?.context("the broker is gone")?;
+            match Status::parse(&payload) {
+                Some(Status::Online { nonce }) if topic == self.address.topic_status() && nonce != old => {
+                    return Ok(nonce);
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub async fn pair(&mut self, link: Link, nonce: DeviceNonce, name: &str) -> Result<ViewerRecord> {
         let mut pairing = ViewerPairing::new(link, nonce, name)?;
         self.listen(pairing.id()).await?;
@@ -103,6 +117,11 @@ impl Mail {
             .publish(self.address.topic_in(), envelope.to_vec(), options)
             .await
             .map_err(|error| anyhow!("{error}"))
+    }
+
+    /// The broker has ended the connection.
+    pub fn is_cut(&self) -> bool {
+        self.incoming.is_closed()
     }
 
     /// The next message that is not a status.
