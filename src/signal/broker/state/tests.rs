@@ -4,8 +4,14 @@ mod devices;
 
 use std::time::Duration;
 
-use super::{super::packet::Will, *};
-use crate::signal::{Address, topic::DeviceId};
+use super::{
+    super::packet::{PublishAckReason, Will},
+    *,
+};
+use crate::signal::{
+    Address,
+    topic::{DeviceId, SessionId},
+};
 
 const IN: &str = "pinhole/abcdefghijkl2345/in";
 const STATUS: &str = "pinhole/abcdefghijkl2345/status";
