@@ -1,6 +1,7 @@
 //! Pairing, listing and revoking viewers of a running agent: the program itself on both sides of the control socket,
 //! and viewers that pair by the links it prints.
 
+mod limits;
 pub mod mail;
 
 use std::{
