@@ -6,7 +6,7 @@ mod service;
 mod signaling;
 
 pub use service::{broker_stream, config, control, sdp, sdpfrag};
-pub use signaling::{desk_sequence as desk, envelope, link, message, pairing, topic};
+pub use signaling::{desk_sequence as desk, envelope, hand, link, message, pairing, topic};
 
 use pinhole::{
     encode::{Encoded, FrameKind, jpeg::JpegDecoder},
@@ -22,7 +22,7 @@ use pinhole::{
 pub type Body = fn(&[u8]);
 
 /// What to call each target, and its body.
-pub const TARGETS: [(&str, Body); 15] = [
+pub const TARGETS: [(&str, Body); 16] = [
     ("annexb", annexb),
     ("access_units", access_units),
     ("sps", sps),
@@ -30,6 +30,7 @@ pub const TARGETS: [(&str, Body); 15] = [
     ("envelope", envelope),
     ("message", message),
     ("topic", topic),
+    ("hand", hand),
     ("link", link),
     ("pairing", pairing),
     ("desk", desk),

@@ -13,6 +13,7 @@ use pinhole::{
         Address,
         desk::{Desk, NONCE_LIFETIME, Output},
         envelope::{Channel, End, Envelope, Header, MAX_ENVELOPE, SealKey, SessionIds, ViewerKey},
+        hand,
         keys::ViewerRecord,
         link::Link,
         login::AcceptedDevice,
@@ -352,5 +353,17 @@ impl Scene {
             let outputs = self.desk.handle_timeout(self.now);
             self.note(&outputs);
         }
+    }
+}
+
+/// What is found in a text that came by mail is found again when it is written anew and quoted, as the same envelopes.
+pub fn hand(data: &[u8]) {
+    let Ok(found) = hand::find(&String::from_utf8_lossy(data)) else { return };
+    assert!((1..=8).contains(&found.len()));
+    for (bytes, envelope) in found {
+        assert_eq!(Envelope::parse(&bytes).as_ref(), Ok(&envelope));
+        let quoted = hand::write(&bytes).replace('\n', "\r\n> ");
+        let again = hand::find(&format!("Anna wrote:\r\n> {quoted}\r\n")).expect("it is whole");
+        assert_eq!(again, [(bytes, envelope)]);
     }
 }

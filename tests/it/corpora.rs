@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use pinhole::{
     cli::RunArgs, config::Config, control::message::Request, peer::sdp::Offer, signal::envelope::Envelope,
-    signal::link::Link,
+    signal::hand::find, signal::link::Link,
 };
 
 #[test]
@@ -31,6 +31,7 @@ fn inputs_that_are_called_true_are_taken() {
         let arguments = RunArgs { state: Some("/nowhere".into()), ..RunArgs::default() };
         match target {
             "envelope" => Envelope::parse(data).is_ok(),
+            "hand" => find(&text).is_ok(),
             "link" => Link::parse(&text).is_ok(),
             "sdp" => Offer::parse(&text).is_ok_and(|offer| !offer.formats().is_empty()),
             "control" => Request::parse(data).is_ok(),
@@ -38,7 +39,9 @@ fn inputs_that_are_called_true_are_taken() {
             _ => panic!("no such target: {target}"),
         }
     };
-    for (target, expected) in [("envelope", 13), ("link", 2), ("sdp", 3), ("control", 6), ("config", 5)] {
+    for (target, expected) in
+        [("envelope", 13), ("hand", 6), ("link", 2), ("sdp", 3), ("control", 6), ("config", 5)]
+    {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
         let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
         let truths: Vec<_> =
