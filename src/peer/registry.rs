@@ -92,19 +92,7 @@ impl Registry {
         Self { max_viewers, cameras, sessions: BTreeMap::new(), offers: BTreeMap::new() }
     }
 
-    /// Decides on a message that came by itself, and keeps account of it.
-    pub fn handle(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        viewer: KeyId,
-        role: Role,
-        message: &ToDevice,
-    ) -> Decision {
-        self.decide(now, session, viewer, role, message, Signaling::Live)
-    }
-
-    /// The same, however it came.
+    /// Decides on a message, and keeps account of it.
     pub fn decide(
         &mut self,
         now: Instant,
@@ -332,7 +320,7 @@ mod tests {
 
         fn put(&mut self, id: u8, from: u8, message: &ToDevice) -> Decision {
             self.now += Duration::from_millis(300);
-            self.registry.handle(self.now, session(id), viewer(from), Role::View, message)
+            self.registry.decide(self.now, session(id), viewer(from), Role::View, message, Signaling::Live)
         }
 
         fn connect(&mut self, id: u8, from: u8) -> Decision {
@@ -389,7 +377,7 @@ mod tests {
         let now = bench.now;
         let mut put = |ms, from| {
             let at = now + Duration::from_millis(ms);
-            bench.registry.handle(at, session(1), viewer(from), Role::View, &offer())
+            bench.registry.decide(at, session(1), viewer(from), Role::View, &offer(), Signaling::Live)
         };
         for ms in [0, 10, 20, 30, 40] {
             assert_eq!(code(&put(ms, 1)), None);
@@ -407,7 +395,7 @@ mod tests {
         assert_eq!(bench.put(1, 1, &of("back")), Decision::Start { camera: 1, replaced: vec![] });
         assert_eq!(code(&bench.put(2, 1, &of("side"))), Some(ErrorCode::NoCamera));
         let mut none = Registry::new(8, Vec::new());
-        let decision = none.handle(bench.now, session(1), viewer(1), Role::Admin, &offer());
+        let decision = none.decide(bench.now, session(1), viewer(1), Role::Admin, &offer(), Signaling::Live);
         assert_eq!(code(&decision), Some(ErrorCode::NoCamera));
     }
 
@@ -429,7 +417,8 @@ mod tests {
             ToDevice::Offer(Offer { camera: String::new(), sdp: String::new(), audio: true, talk: true });
         let mut bench = Bench::new(8);
         assert_eq!(code(&bench.put(1, 1, &talk)), Some(ErrorCode::Forbidden));
-        let decision = bench.registry.handle(bench.now, session(1), viewer(1), Role::Control, &talk);
+        let decision =
+            bench.registry.decide(bench.now, session(1), viewer(1), Role::Control, &talk, Signaling::Live);
         assert_eq!(decision, started(&[]));
     }
 

@@ -49,6 +49,40 @@ fn is_key(unit: &AccessUnit) -> bool {
     unit.nal_types.contains(&IDR)
 }
 
+/// A device with one synthetic camera, as tests begin it: started, and what it would let viewers do.
+pub fn porch() -> (CameraHandle, Pipeline, PeerSettings) {
+    let camera = CameraSettings {
+        id: "front".to_owned(),
+        name: "Front".to_owned(),
+        wish: Wish {
+            width: 320,
+            height: 180,
+            rate: FrameRate::new(30),
+            size: SizeWish::Exact,
+            accept: Accept::Any,
+        },
+        bitrate: Bitrate(400_000),
+        encoder: Choice::Auto,
+        orientation: Orientation::UPRIGHT,
+        caption: None,
+        hot: None,
+    };
+    let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
+    let settings = PeerSettings {
+        rtc: RtcSettings { addresses: Some(vec![Ipv4Addr::LOCALHOST.into()]) },
+        max_viewers: 8,
+        device_name: "porch".to_owned(),
+        ice: IceServers::default(),
+        // Those that tests wait for are short where WebRTC lets them.
+        timings: Timings {
+            camera: PATIENCE,
+            connect: Duration::from_secs(3),
+            lost: Duration::from_millis(300),
+        },
+    };
+    (camera, pipeline, settings)
+}
+
 /// A device without signaling: what it says comes out of `answers`.
 struct Device {
     camera: CameraHandle,
@@ -63,35 +97,7 @@ impl Device {
     }
 
     fn with(change: impl FnOnce(&mut PeerSettings)) -> Self {
-        let camera = CameraSettings {
-            id: "front".to_owned(),
-            name: "Front".to_owned(),
-            wish: Wish {
-                width: 320,
-                height: 180,
-                rate: FrameRate::new(30),
-                size: SizeWish::Exact,
-                accept: Accept::Any,
-            },
-            bitrate: Bitrate(400_000),
-            encoder: Choice::Auto,
-            orientation: Orientation::UPRIGHT,
-            caption: None,
-            hot: None,
-        };
-        let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
-        let mut settings = PeerSettings {
-            rtc: RtcSettings { addresses: Some(vec![Ipv4Addr::LOCALHOST.into()]) },
-            max_viewers: 8,
-            device_name: "porch".to_owned(),
-            ice: IceServers::default(),
-            // Those that tests wait for are short where WebRTC lets them.
-            timings: Timings {
-                camera: PATIENCE,
-                connect: Duration::from_secs(3),
-                lost: Duration::from_millis(300),
-            },
-        };
+        let (camera, pipeline, mut settings) = porch();
         change(&mut settings);
         let (out, answers) = mpsc::channel(256);
         let peers = peer::start(settings, vec![camera.clone()], out);

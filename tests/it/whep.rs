@@ -1,18 +1,13 @@
 //! WHEP over real HTTP: a device with a synthetic camera, and viewers on real sockets that know only HTTP.
 
-use std::{net::Ipv4Addr, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use pinhole::{
-    camera::{Accept, FrameRate, SizeWish, Wish, orientation::Orientation, synthetic},
     clock,
     config::Listen,
-    encode::{Bitrate, choice::Choice},
     listen,
-    peer::{
-        self, PeerSettings, ice::IceServers, registry, rtc::RtcSettings, sdp::ice_credentials,
-        session::Phase, session::Timings,
-    },
-    pipeline::{self, CameraHandle, CameraSettings, CameraState, Pipeline},
+    peer::{self, PeerSettings, ice::IceServers, registry, sdp::ice_credentials, session::Phase},
+    pipeline::{CameraHandle, CameraState, Pipeline},
     signal::{
         desk::Desk,
         door::Doorbell,
@@ -33,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::peer::viewer::Viewer;
+use super::{peer::viewer::Viewer, peers::porch};
 
 /// For what must happen; far more than it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -68,34 +63,7 @@ impl Device {
 
     /// On a state folder that may be of an earlier one.
     async fn open(folder: PathBuf, change: impl FnOnce(&mut PeerSettings)) -> Self {
-        let camera = CameraSettings {
-            id: "front".to_owned(),
-            name: "Front".to_owned(),
-            wish: Wish {
-                width: 320,
-                height: 180,
-                rate: FrameRate::new(30),
-                size: SizeWish::Exact,
-                accept: Accept::Any,
-            },
-            bitrate: Bitrate(400_000),
-            encoder: Choice::Auto,
-            orientation: Orientation::UPRIGHT,
-            caption: None,
-            hot: None,
-        };
-        let (camera, pipeline) = pipeline::start(camera, synthetic::source()).unwrap();
-        let mut settings = PeerSettings {
-            rtc: RtcSettings { addresses: Some(vec![Ipv4Addr::LOCALHOST.into()]) },
-            max_viewers: 8,
-            device_name: "porch".to_owned(),
-            ice: IceServers::default(),
-            timings: Timings {
-                camera: PATIENCE,
-                connect: Duration::from_secs(3),
-                lost: Duration::from_millis(300),
-            },
-        };
+        let (camera, pipeline, mut settings) = porch();
         change(&mut settings);
         let store = KeyStore::open(&folder).unwrap();
         let (to_viewers, from_peers) = mpsc::channel(64);

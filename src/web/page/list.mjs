@@ -38,11 +38,6 @@ export class CameraList {
     });
     this.dialog.addEventListener('keydown', (event) => this.key(event));
   }
-
-  get isOpen() {
-    return this.dialog.open;
-  }
-
   open() {
     if (this.dialog.open) return;
     // A “Forget” that was left halfway begins anew.
