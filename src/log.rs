@@ -6,8 +6,8 @@ mod journal;
 use std::{fmt, io::IsTerminal};
 
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
-    filter::LevelFilter,
+    Layer, Registry,
+    filter::{LevelFilter, Targets},
     fmt as text,
     layer::{Layered, SubscriberExt as _},
     reload,
@@ -16,12 +16,12 @@ use tracing_subscriber::{
 
 use journal::Journal;
 
-type Filter = reload::Layer<EnvFilter, Registry>;
+type Filter = reload::Layer<Targets, Registry>;
 type Output = Box<dyn Layer<Layered<Filter, Registry>> + Send + Sync>;
 
 /// The running log's filter, which can be changed.
 #[derive(Clone)]
-pub struct Log(reload::Handle<EnvFilter, Registry>);
+pub struct Log(reload::Handle<Targets, Registry>);
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,18 +62,17 @@ impl Log {
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
+fn parse(filter: &str) -> Result<Targets, FilterError> {
     let refuse = |reason: String| FilterError { filter: filter.to_owned(), reason };
     // A word alone would be taken for a part of the program, all of whose lines are wanted.
-    let alone = filter.split(',').map(str::trim).find(|part| !part.contains(['=', '[']) && !is_level(part));
+    let alone = filter.split(',').map(str::trim).find(|part| !part.contains('=') && !is_level(part));
     if let Some(word) = alone {
         return Err(refuse(format!("{word:?} is no level")));
     }
-    let parsed = EnvFilter::try_new(filter).map_err(|error| refuse(error.to_string()))?;
+    let parsed: Targets =
+        filter.parse().map_err(|error: <Targets as std::str::FromStr>::Err| refuse(error.to_string()))?;
     // The WebRTC crate reports ordinary things, as a viewer that left, as warnings and errors.
-    Ok(parsed
-        .add_directive("rtc=off".parse().expect("a fixed directive"))
-        .add_directive("webrtc=off".parse().expect("a fixed directive")))
+    Ok(parsed.with_target("rtc", LevelFilter::OFF).with_target("webrtc", LevelFilter::OFF))
 }
 
 fn is_level(word: &str) -> bool {
