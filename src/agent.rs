@@ -67,6 +67,7 @@ use crate::{
         mqtt::{self, MqttSettings},
         people,
     },
+    status::Monitor,
     systemd, tasks,
     web::{self, WebSettings, whep::Whep},
 };
@@ -79,6 +80,7 @@ const QUEUE: usize = 256;
 /// # Errors
 /// Why it cannot serve: one sentence that names the thing, the reason and the remedy.
 pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Result<()> {
+    let started = clock::now();
     let store = KeyStore::open(&config.state_dir)?;
     let address = Address { root: config.broker.root.clone(), device: store.device() };
     let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
@@ -110,8 +112,16 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
         info!(at = ?listener.local_addr().ok(), "the embedded broker takes TCP connections");
         broker::listener::serve(listener, broker, web_stop.clone())
     });
-    let web = web::serve(listener, web_settings(&config, doorbell), broker, web_stop.clone());
+    let mut web = web::serve(listener, web_settings(&config, doorbell), broker.clone(), web_stop.clone());
 
+    let monitor = Monitor {
+        started,
+        name: config.name.clone(),
+        device: address.device,
+        cameras: Arc::clone(&reached),
+        commands: commands.clone(),
+        broker: broker.clone(),
+    };
     let inviter = Inviter {
         listen: config.web.listen,
         bound,
@@ -129,50 +139,58 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
         // The first to open a link of a new agent is its owner.
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
     }
-    let service = systemd::start(reached.to_vec(), commands.clone());
+    let service = systemd::start(monitor.clone());
     let device_key = match &login_key {
         Ok(key) => Ok(key.public().to_string()),
         Err(error) => Err(error.to_string()),
     };
     let control = control::start(
         &config.control,
-        Reach { inviter, cameras: reached, log, device_key, whep: config.web.whep },
+        Reach { inviter, cameras: reached, monitor, log, device_key, whep: config.web.whep },
     );
 
     let failed = tokio::select! {
         biased;
         () = stop => None,
         // Nobody could reach the agent any more: better to end, and be started anew.
-        ended = &mut exchange => Some(ended),
+        ended = &mut exchange => Some(("signaling", why(ended.map(|ended| ended.map_err(anyhow::Error::from))))),
+        ended = &mut web => Some(("the page's server", why(ended.map(Ok)))),
     };
     info!("stopping");
     service.stopping().await;
     control.stop().await;
-    if failed.is_none() {
+    if !exchange.is_finished() {
         let (done, sessions_ended) = oneshot::channel();
         let _ = commands.send(Command::EndSessions { done }).await;
         let _ = sessions_ended.await;
     }
     tokio::task::block_in_place(|| Pipeline::stop_all(pipelines));
-    if failed.is_none() {
+    if !exchange.is_finished() {
         let _ = commands.send(Command::Stop).await;
         let _ = exchange.await;
     }
     web_stop.cancel();
-    let _ = web.await;
+    if !web.is_finished() {
+        let _ = web.await;
+    }
     if let Some(mqtt) = mqtt {
         let _ = mqtt.await;
     }
     info!("stopped");
     match failed {
         None => Ok(()),
-        Some(ended) => {
-            let reason =
-                ended.err().map_or_else(|| "it ended by itself".to_owned(), |error| error.to_string());
-            Err(anyhow!(
-                "signaling has failed: {reason}; start pinhole again, and report this as a fault in it"
-            ))
+        Some((part, reason)) => {
+            Err(anyhow!("{part} has failed: {reason}; start pinhole again, and report this as a fault in it"))
         }
+    }
+}
+
+/// What a task has failed of that should not end by itself.
+fn why(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "it ended by itself".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -13,7 +13,8 @@
 //!
 //! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
 //! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
-//! [`control`] is how the owner speaks with a running agent, [`systemd`] what the service manager hears. [`text`] is
+//! [`control`] is how the owner speaks with a running agent, [`status`] what it is doing, [`systemd`] what the service
+//! manager hears. [`text`] is
 //! a font for pictures. [`listen`] opens TCP ports.
 //!
 //! # Invariants
@@ -34,6 +35,7 @@ pub mod inviter;
 pub mod links;
 pub mod listen;
 pub mod log;
+pub mod status;
 pub mod systemd;
 pub mod tasks;
 pub mod text;

@@ -9,6 +9,7 @@ mod air;
 mod control;
 mod controls;
 mod governor;
+mod meter;
 mod retry;
 mod slate;
 mod stage;
@@ -27,6 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use crate::hub::Received;
@@ -47,9 +49,11 @@ use crate::{
 use air::{Origin, Slot};
 use control::Control;
 use controls::CameraControls;
+pub use meter::Pace;
 use slate::Slate;
 pub use stills::StillError;
 use stills::Stills;
+pub use thermal::temperature;
 use worker::Worker;
 
 /// How long `Pipeline::stop` waits for the thread: a camera may be in a system call.
@@ -122,7 +126,7 @@ pub enum NoticeCode {
 }
 
 /// What a pipeline has done since it was started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipelineStats {
     /// Frames that came from the camera.
     pub captured: u64,
@@ -357,6 +361,22 @@ impl CameraHandle {
 
     pub fn stats(&self) -> PipelineStats {
         self.shared.control().stats()
+    }
+
+    /// What the camera's stream has in a second just now; nothing while it is closed or shows the slate.
+    pub fn pace(&self) -> Pace {
+        let now = self.shared.now();
+        self.shared.control().meter.read(now)
+    }
+
+    /// The rate that was asked of the encoder last.
+    pub fn target(&self) -> Bitrate {
+        self.shared.control().bitrate.current()
+    }
+
+    /// What the camera failed of last, with the remedy; it may work again since.
+    pub fn last_failure(&self) -> Option<String> {
+        self.shared.control().reason.clone()
     }
 
     /// The encoder that is in use, or was when the camera was open last.

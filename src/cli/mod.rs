@@ -6,6 +6,7 @@
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
+//! - `status`: `pinhole status`.
 //! - `files`: files that are written as a whole.
 //! - `place`: which device is meant.
 //! - `table`: text in columns.
@@ -17,6 +18,7 @@ mod files;
 mod people;
 mod place;
 mod snapshot;
+mod status;
 mod table;
 
 use std::{
@@ -108,6 +110,15 @@ pub enum Command {
         #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_wait)]
         wait: Duration,
     },
+    /// Show what the running agent is doing: cameras, viewers, signaling
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Show it anew every two seconds, until Ctrl-C
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+    },
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
     /// List the cameras and encoders of this machine, and what pinhole would choose
@@ -164,6 +175,7 @@ impl CommandError {
             Reply::Links(_)
             | Reply::Whep { .. }
             | Reply::Viewers(_)
+            | Reply::Status(_)
             | Reply::Revoked(_)
             | Reply::Answer { .. }
             | Reply::DeviceKey(_)
@@ -192,6 +204,9 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Pair { role, name, expires, whep: _ } => {
             people::pair(&sockets, *role, name.as_deref(), *expires, &mut out)
         }
+        Command::Status { json: true, .. } => status::run(&sockets, status::Form::Json, &mut out),
+        Command::Status { watch: true, .. } => status::run(&sockets, status::Form::Watch, &mut out),
+        Command::Status { .. } => status::run(&sockets, status::Form::Text, &mut out),
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
         Command::LogLevel { filter } => people::log_level(&sockets, filter),

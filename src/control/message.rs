@@ -9,6 +9,7 @@ use crate::{
     camera::controls::{Control, Setting},
     links::Place,
     signal::{exchange::Carried, message::Role, people::Person, whep::token::Token},
+    status::Status,
 };
 
 /// Bytes of a request at most, its end of line included.
@@ -43,6 +44,8 @@ pub enum Request {
     },
     /// All viewers.
     Viewers {},
+    /// What the agent is doing.
+    Status {},
     /// What another agent's configuration has to hold of this device's key.
     #[serde(rename = "device-key")]
     DeviceKey {},
@@ -73,7 +76,7 @@ pub enum Request {
 }
 
 /// What the agent answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Links(Vec<Place>),
@@ -83,6 +86,7 @@ pub enum Reply {
         endpoints: Vec<Place>,
     },
     Viewers(Vec<Person>),
+    Status(Box<Status>),
     Revoked(Person),
     DeviceKey(String),
     /// More than one viewer is meant. Nothing was done.
@@ -133,6 +137,7 @@ impl Request {
             Self::Pair { .. }
             | Self::Whep { .. }
             | Self::Viewers {}
+            | Self::Status {}
             | Self::Revoke { .. }
             | Self::Log { .. }
             | Self::DeviceKey {}
@@ -163,6 +168,7 @@ impl Request {
             Self::Pair { .. }
             | Self::Whep { .. }
             | Self::Viewers {}
+            | Self::Status {}
             | Self::Revoke { .. }
             | Self::Log { .. }
             | Self::DeviceKey {}
@@ -193,6 +199,7 @@ mod tests {
             Request::Pair { role: Role::View, name: None, lifetime_s: None },
             Request::Whep { role: Role::View, name: "OBS".into(), lifetime_s: Some(60) },
             Request::Viewers {},
+            Request::Status {},
             Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
             Request::Log { filter: "info,pinhole::signal=debug".into() },

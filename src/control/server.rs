@@ -30,6 +30,7 @@ use crate::{
         exchange::{Command, HandReply},
         people::NotRevoked,
     },
+    status::Monitor,
     tasks,
 };
 
@@ -46,6 +47,7 @@ const NO_WHEP: &str = "WHEP is turned off: remove `whep = false` under [web] fro
 pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
+    pub monitor: Monitor,
     /// Whether tokens are good for anything.
     pub whep: Switch,
     pub log: Log,
@@ -189,6 +191,10 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
                 Err(stopped) => failed(stopped),
             }
         }
+        Request::Status {} => match reach.monitor.status().await {
+            Ok(status) => Reply::Status(Box::new(status)),
+            Err(trouble) => Reply::Error(format!("{trouble}: see the agent's log")),
+        },
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)

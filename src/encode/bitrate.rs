@@ -56,6 +56,11 @@ impl BitrateControl {
         *self = Self::new(self.ceiling);
     }
 
+    /// The rate that was told last.
+    pub const fn current(&self) -> Bitrate {
+        self.current
+    }
+
     /// The rate to encode at from `now` on: falls at once, rises slowly.
     pub fn target(&mut self, now: Instant) -> Bitrate {
         self.estimates.retain(|_, estimate| now.saturating_duration_since(estimate.at) < STALE_AFTER);

@@ -162,6 +162,12 @@ impl Peers {
         self.viewers.clone()
     }
 
+    /// Ends the task as a fault in it would.
+    #[cfg(test)]
+    pub(crate) fn abort(&self) {
+        self.task.abort();
+    }
+
     /// Says good-bye to all and ends, within a second.
     pub async fn shutdown(self) {
         self.stop.cancel();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{
     Notice, PipelineStats,
     air::{Air, Due, Origin},
+    meter::Meter,
 };
 use crate::encode::{
     Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, choice::InUse, keyframe::KeyFrames,
@@ -24,6 +25,8 @@ pub(super) struct Control {
     slate_keys: KeyFrames,
     pub(super) bitrate: BitrateControl,
     pub(super) counters: PipelineStats,
+    /// Of the camera's stream.
+    pub(super) meter: Meter,
     /// What viewers are told while the picture is slowed down.
     pub(super) slowed: Option<Notice>,
     /// What encodes, or did last.
@@ -50,6 +53,7 @@ impl Control {
             slate_keys: KeyFrames::new(),
             bitrate: BitrateControl::new(bitrate),
             counters: PipelineStats::default(),
+            meter: Meter::default(),
             slowed: None,
             encoder: None,
             reason: None,
@@ -121,6 +125,7 @@ impl Control {
             Origin::Camera => {
                 self.counters.encoded += 1;
                 self.counters.bytes += frame.data.len() as u64;
+                self.meter.add(frame.data.len(), now);
                 &mut self.keys
             }
             Origin::Slate => {

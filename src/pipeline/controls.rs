@@ -77,6 +77,11 @@ impl CameraControls {
 }
 
 impl CameraHandle {
+    /// Where its pictures come from, for a person.
+    pub fn source(&self) -> String {
+        self.shared.controls.source.describe()
+    }
+
     /// The V4L2 node that has the camera's controls, if it has any.
     pub fn control_node(&self) -> Option<PathBuf> {
         self.shared.controls.source.control_node()

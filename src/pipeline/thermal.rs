@@ -1,5 +1,5 @@
 //! How hot the board is, by the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst). On the camera's
-//! thread, which reads it every few seconds. Not here: what follows from it (`governor`).
+//! thread, which reads it every few seconds, and where somebody asks. Not here: what follows from it (`governor`).
 
 use std::{
     fs,
@@ -27,8 +27,13 @@ impl Thermometer {
             return None;
         }
         self.read = Some(now);
-        hottest(Path::new(ZONES))
+        temperature()
     }
+}
+
+/// °C of the hottest zone now, where there is one.
+pub fn temperature() -> Option<f32> {
+    hottest(Path::new(ZONES))
 }
 
 fn hottest(zones: &Path) -> Option<f32> {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
@@ -64,7 +65,7 @@ pub enum Output {
 }
 
 /// What happened so far. Never reset.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeskCounters {
     /// Messages delivered.
     pub delivered: u64,

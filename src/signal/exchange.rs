@@ -7,9 +7,13 @@
 
 mod by_hand;
 mod people_work;
+mod report;
 mod route;
 
-pub use self::by_hand::{Carried, HandReply};
+pub use self::{
+    by_hand::{Carried, HandReply},
+    report::{CarrierReport, Report},
+};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,6 +24,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -28,6 +33,7 @@ use tracing::{debug, error, info, warn};
 
 use self::{
     by_hand::Waiting,
+    report::Condition,
     route::{Route, Routes},
 };
 use super::{
@@ -73,6 +79,10 @@ pub enum Command {
     },
     /// All viewers, in the order in which they were paired.
     Viewers { reply: oneshot::Sender<Vec<Person>> },
+    /// Whether the task moves.
+    Ping { reply: oneshot::Sender<()> },
+    /// How signaling is doing.
+    Report { reply: oneshot::Sender<Report> },
     /// Removes the viewer with this key or name, and ends its sessions.
     Revoke { who: String, reply: oneshot::Sender<Result<Person, NotRevoked>> },
     /// Takes an offer, or a link's request, that the owner carries in; an offer's viewer may take `wait` to connect.
@@ -82,6 +92,11 @@ pub enum Command {
     /// Ends the task and the carriers.
     Stop,
 }
+
+/// A fault in pinhole: the task that has the viewers' sessions has ended by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the viewers' task has ended")]
+pub struct PeersEnded;
 
 /// The task's parts, put together by the composition root.
 #[derive(Debug)]
@@ -98,7 +113,10 @@ pub struct Exchange {
 
 impl Exchange {
     /// Runs until [`Command::Stop`], or until nobody can send one any more.
-    pub async fn run(self) {
+    ///
+    /// # Errors
+    /// The viewers' task has ended, and nobody could be let in any more.
+    pub async fn run(self) -> Result<(), PeersEnded> {
         let Self { desk, store, carriers, mut from_peers, peers, mut commands, doors } = self;
         let Doorkeeper { mut knocks, tokens } = doors;
         let mut watching = peers.viewers();
@@ -107,6 +125,7 @@ impl Exchange {
             withheld: withheld.map(|viewer| viewer.id).collect(),
             desk,
             store,
+            conditions: carriers.iter().map(|_| Condition::new(clock::now())).collect(),
             carriers,
             peers: Some(peers),
             turn: 0,
@@ -125,12 +144,12 @@ impl Exchange {
         }
         work.tell_tokens();
         let mut ending: Option<JoinHandle<()>> = None;
-        loop {
+        let ended = loop {
             let timer = work.desk.poll_timeout();
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
-                    None | Some(Command::Stop) => break,
+                    None | Some(Command::Stop) => break Ok(()),
                     Some(Command::Invite { role, name, lifetime, reply }) => {
                         let expires_at = people::expiry(lifetime, clock::since_epoch());
                         let secret = expires_at.map(|expires_at| {
@@ -143,6 +162,12 @@ impl Exchange {
                     }
                     Some(Command::Viewers { reply }) => {
                         let _ = reply.send(work.people());
+                    }
+                    Some(Command::Ping { reply }) => {
+                        let _ = reply.send(());
+                    }
+                    Some(Command::Report { reply }) => {
+                        let _ = reply.send(work.report());
                     }
                     Some(Command::Revoke { who, reply }) => {
                         let _ = reply.send(work.revoke(&who));
@@ -161,14 +186,17 @@ impl Exchange {
                 }
                 () = clock::sleep_until(Some(work.check_at)) => work.check(clock::now()),
                 Some(message) = from_peers.recv() => work.send(message),
-                Ok(()) = watching.changed() => work.note_present(),
+                changed = watching.changed(), if work.peers.is_some() => match changed {
+                    Ok(()) => work.note_present(),
+                    Err(_) => break Err(PeersEnded),
+                },
                 Some(knock) = knocks.recv() => work.on_knock(knock),
                 (index, event) = next_event(&mut work.carriers, work.turn) => {
                     work.turn = index + 1;
                     work.on_event(index, event);
                 }
             }
-        }
+        };
         if let Some(ending) = ending {
             ending.abort();
         }
@@ -176,6 +204,7 @@ impl Exchange {
             work.send(message);
         }
         work.close().await;
+        ended
     }
 }
 
@@ -184,6 +213,8 @@ struct Work {
     desk: Desk,
     store: KeyStore,
     carriers: Vec<Carrier>,
+    /// How each of them is.
+    conditions: Vec<Condition>,
     /// The carrier whose turn it is.
     turn: usize,
     /// `None` once the agent is stopping: then nobody is let in.
@@ -214,11 +245,13 @@ impl Work {
         match event {
             CarrierEvent::Up => {
                 info!(carrier = %name, "signaling is up");
+                self.conditions[index].came_up(clock::now());
                 let status = self.desk.status();
                 self.publish(index, Outgoing::Status(status));
             }
             CarrierEvent::Down { reason } => {
                 warn!(carrier = %name, "signaling is down: {reason}; trying again until it is back");
+                self.conditions[index].went_down(&reason, clock::now());
             }
             CarrierEvent::Envelope(payload) => {
                 let outputs = self.desk.receive(clock::now(), &payload);
@@ -339,9 +372,10 @@ impl Work {
     }
 
     /// A carrier that is down or overrun loses the message, as a network would: viewers ask again.
-    fn publish(&self, index: usize, outgoing: Outgoing) {
+    fn publish(&mut self, index: usize, outgoing: Outgoing) {
         let carrier = &self.carriers[index];
         if carrier.outgoing.try_send(outgoing).is_err() {
+            self.conditions[index].lost += 1;
             debug!(carrier = %carrier.name, "a message is lost: the carrier is down or overrun");
         }
     }
@@ -382,6 +416,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::{
+        peer::{self, PeerSettings, ice::IceServers, rtc::RtcSettings, session::Timings},
+        signal::door::Doorbell,
+    };
 
     #[tokio::test]
     async fn a_carrier_that_floods_leaves_the_others_their_turn() {
@@ -408,5 +446,28 @@ mod tests {
             order.push(index);
         }
         assert_eq!(order, [0, 1, 2, 0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn without_the_viewers_task_it_ends_and_says_so() {
+        let folder = std::env::temp_dir().join(format!("pinhole-exchange-fault-{}", std::process::id()));
+        let store = KeyStore::open(&folder).unwrap();
+        let settings = PeerSettings {
+            rtc: RtcSettings::default(),
+            max_viewers: 1,
+            device_name: "porch".to_owned(),
+            ice: IceServers::default(),
+            timings: Timings::default(),
+        };
+        let (to_viewers, from_peers) = mpsc::channel(1);
+        let peers = peer::start(settings, Vec::new(), to_viewers);
+        peers.abort();
+        let desk = Desk::new(store.device(), Vec::new(), Box::new(keys::random), clock::now());
+        let (_commands, queue) = mpsc::channel(1);
+        let (_doorbell, doors) = Doorbell::new();
+        let exchange =
+            Exchange { desk, store, carriers: Vec::new(), peers, from_peers, commands: queue, doors };
+        assert_eq!(exchange.run().await, Err(PeersEnded));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

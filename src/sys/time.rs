@@ -1,14 +1,23 @@
-//! The kernel's monotonic clock as a number, in which drivers stamp their buffers, and the time of day of the place that
-//! the system is set to. Not for deadlines: those use `clock::now`.
+//! The kernel's monotonic clock as a number, in which drivers stamp their buffers, the processor time of this process, and
+//! the time of day of the place that the system is set to. Not for deadlines: those use `clock::now`.
 
 use std::{mem::MaybeUninit, time::Duration};
 
 /// `CLOCK_MONOTONIC`: time since some moment near the system's start.
 pub fn monotonic() -> Duration {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// Processor time that all threads of this process have taken, in user mode and in the kernel.
+pub fn of_processor() -> Duration {
+    read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
-    // SAFETY: `time` is writable and lives through the call. The clock exists on every Linux, so the call
+    // SAFETY: `time` is writable and lives through the call. The clocks exist on every Linux, so the call
     // cannot fail; if it did, `time` would stay zero.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr()) };
+    unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) };
     // SAFETY: a timespec is plain numbers, for which zero is valid.
     let time = unsafe { time.assume_init() };
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();

@@ -10,7 +10,7 @@ use pinhole::{
         Carrier, CarrierEvent, Outgoing,
         desk::{Desk, MAX_SESSIONS},
         door::Doorbell,
-        exchange::{Command, Exchange},
+        exchange::{Command, Exchange, PeersEnded},
         keys::{self, KeyStore, ViewerRecord},
         link::{Link, PairingSecret},
         message::{ByeReason, ErrorCode, Offer, Role, ToDevice, ToViewer},
@@ -79,7 +79,7 @@ struct Bench {
     second: Line,
     commands: mpsc::Sender<Command>,
     doorbell: Doorbell,
-    exchange: tokio::task::JoinHandle<()>,
+    exchange: tokio::task::JoinHandle<Result<(), PeersEnded>>,
     device: DeviceId,
     nonce: DeviceNonce,
     folder: PathBuf,
@@ -145,7 +145,7 @@ impl Bench {
 
     async fn stop(self) {
         self.commands.send(Command::Stop).await.unwrap();
-        within("the end", self.exchange).await.unwrap();
+        within("the end", self.exchange).await.unwrap().unwrap();
         std::fs::remove_dir_all(self.folder).unwrap();
     }
 }
@@ -248,7 +248,7 @@ async fn who_asks_while_sessions_end_is_told_busy_and_carriers_are_let_go_at_the
     let answer = session.open(&bench.first.reply().await.1);
     assert!(matches!(answer, Some(ToViewer::Error { .. })), "{answer:?}");
     bench.commands.send(Command::Stop).await.unwrap();
-    within("the end", &mut bench.exchange).await.unwrap();
+    within("the end", &mut bench.exchange).await.unwrap().unwrap();
     assert_eq!(within("the carrier let go", bench.first.outgoing.recv()).await, None);
     assert_eq!(within("the carrier let go", bench.second.outgoing.recv()).await, None);
     std::fs::remove_dir_all(bench.folder).unwrap();

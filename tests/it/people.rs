@@ -202,6 +202,16 @@ async fn a_viewer_is_paired_listed_and_cut_off() {
     let table = block_in_place(|| agent.says(&["viewers"]));
     assert!(table.lines().nth(1).is_some_and(|row| row.starts_with("Kitchen  control")), "{table}");
 
+    let status: Value = serde_json::from_str(&block_in_place(|| agent.says(&["status", "--json"]))).unwrap();
+    assert_eq!(status["cameras"][0]["id"], camera.as_str());
+    assert_eq!(status["cameras"][0]["state"], "streaming");
+    assert_eq!(status["cameras"][0]["picture"]["width"], 320);
+    assert_eq!(status["cameras"][0]["counters"]["viewers"], 1);
+    assert_eq!(status["signaling"]["people"][0]["watching"], serde_json::json!([camera]));
+    assert_eq!(status["signaling"]["carriers"][0]["up"], true);
+    let shown = block_in_place(|| agent.says(&["status"]));
+    assert!(shown.contains("1 viewer") && shown.contains(&format!("  Kitchen  {camera}\n")), "{shown}");
+
     // One that has said hello and no more is told, too.
     let mut second = viewer.hello().await;
     assert!(matches!(viewer.next(&mut second).await, ToViewer::Welcome(_)));

@@ -11,7 +11,7 @@ use pinhole::{
     signal::{
         desk::Desk,
         door::Doorbell,
-        exchange::{Command, Exchange},
+        exchange::{Command, Exchange, PeersEnded},
         keys::{self, KeyStore},
         message::{IceServer, Role},
         people::{self, NotRevoked, Person},
@@ -44,7 +44,7 @@ struct Device {
     viewers: watch::Receiver<Vec<registry::Viewer>>,
     camera: CameraHandle,
     pipeline: Pipeline,
-    exchange: JoinHandle<()>,
+    exchange: JoinHandle<Result<(), PeersEnded>>,
     web: JoinHandle<()>,
     cancel: CancellationToken,
     folder: PathBuf,
@@ -172,7 +172,7 @@ impl Device {
 
     async fn stop(self) {
         let _ = self.commands.send(Command::Stop).await;
-        within("the end", self.exchange).await.unwrap();
+        within("the end", self.exchange).await.unwrap().unwrap();
         self.cancel.cancel();
         within("the web server's end", self.web).await.unwrap();
         tokio::task::block_in_place(|| self.pipeline.stop());

@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
 
 use super::{
     limits::{Limits, Neighbour},
@@ -37,7 +38,7 @@ const CONNECTIONS_OF_DEVICE: usize = 4;
 pub struct ClientKey(u64);
 
 /// What happened since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Clients let in.
     pub connected: u64,

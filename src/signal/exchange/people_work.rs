@@ -39,6 +39,11 @@ impl Work {
         self.store.viewers().iter().map(person).collect()
     }
 
+    /// Sessions that do not play yet.
+    pub(super) fn connecting(&self) -> usize {
+        self.watching.borrow().iter().filter(|session| session.phase == Phase::Unfinished).count()
+    }
+
     /// A new WHEP client. It is a viewer like others, whose key nobody is told.
     pub(super) fn make_token(
         &mut self,

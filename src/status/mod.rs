@@ -1,0 +1,184 @@
+//! What the running agent is doing, gathered into one value for whoever looks after it: `pinhole status`, systemd's status
+//! line, `/metrics`, Home Assistant. Asked for from any task; nothing here runs by itself. Not here: how it is shown.
+
+mod health;
+mod host;
+
+use std::{sync::Arc, time::Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+pub use self::{health::Trouble, host::Host};
+use crate::{
+    clock,
+    pipeline::{CameraHandle, CameraState, PipelineStats},
+    signal::{
+        broker::{Broker, Counters},
+        exchange::{Command, Report},
+        topic::DeviceId,
+    },
+};
+
+/// The agent, as it can be looked at. A clone looks at the same.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    /// When the agent was started.
+    pub started: Instant,
+    pub name: String,
+    pub device: DeviceId,
+    pub cameras: Arc<[CameraHandle]>,
+    pub commands: mpsc::Sender<Command>,
+    /// The embedded one.
+    pub broker: Option<Arc<Broker>>,
+}
+
+/// All of it, at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    /// What people call the device.
+    pub name: String,
+    pub device: String,
+    pub uptime_s: u64,
+    pub cameras: Vec<CameraStatus>,
+    pub signaling: Report,
+    /// Absent where the embedded broker is turned off.
+    pub broker: Option<BrokerStatus>,
+    pub host: Host,
+}
+
+/// A camera, at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CameraStatus {
+    pub id: String,
+    pub name: String,
+    /// Where its pictures come from.
+    pub source: String,
+    pub state: StateName,
+    /// Why there is no picture; absent while there is one, or nobody wants it.
+    pub reason: Option<String>,
+    /// What it gives, while it streams.
+    pub picture: Option<Picture>,
+    /// What encodes, or did when the camera was open last.
+    pub encoder: Option<String>,
+    /// Of the stream just now; 0 while there is none.
+    pub frames_per_second: f64,
+    /// As `frames_per_second`.
+    pub bits_per_second: f64,
+    /// The rate that is asked of the encoder, as viewers' networks bear it.
+    pub target_bits_per_second: u32,
+    /// What viewers are told beside the picture, as that it is slowed down.
+    pub notice: Option<String>,
+    pub counters: PipelineStats,
+}
+
+/// What a camera is doing, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateName {
+    /// Nobody watches.
+    Closed,
+    Opening,
+    Streaming,
+    /// It does not work, and is tried again while someone watches.
+    NoPicture,
+    /// It will not work before the agent is restarted.
+    Failed,
+}
+
+/// What a camera gives, as its driver settled it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    pub frames_per_second: f64,
+}
+
+/// The embedded broker, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokerStatus {
+    /// Connected now.
+    pub clients: usize,
+    pub counters: Counters,
+}
+
+impl Monitor {
+    /// Everything, now. Takes three seconds at most.
+    ///
+    /// # Errors
+    /// Signaling does not answer, or has ended.
+    pub async fn status(&self) -> Result<Status, Trouble> {
+        let asked = self.ask(|reply| Command::Report { reply });
+        let signaling = timeout(health::PATIENCE, asked).await.ok().flatten().ok_or(Trouble::Signaling)?;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: self.name.clone(),
+            device: self.device.to_string(),
+            uptime_s: clock::now().saturating_duration_since(self.started).as_secs(),
+            cameras: self.cameras(),
+            signaling,
+            broker: self
+                .broker
+                .as_ref()
+                .map(|broker| BrokerStatus { clients: broker.connected(), counters: broker.counters() }),
+            host: Host::read(),
+        })
+    }
+
+    /// The cameras alone, for which nobody is waited for.
+    pub fn cameras(&self) -> Vec<CameraStatus> {
+        self.cameras.iter().map(CameraStatus::of).collect()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+impl CameraStatus {
+    fn of(camera: &CameraHandle) -> Self {
+        let settings = camera.settings();
+        let (state, reason, picture) = describe(&camera.state().borrow());
+        let pace =
+            if state == StateName::Streaming { camera.pace() } else { crate::pipeline::Pace::default() };
+        Self {
+            id: settings.id.clone(),
+            name: settings.name.clone(),
+            source: camera.source(),
+            state,
+            reason,
+            picture,
+            encoder: camera.encoder().map(|encoder| encoder.name),
+            frames_per_second: pace.frames_per_second,
+            bits_per_second: pace.bits_per_second,
+            target_bits_per_second: camera.target().0,
+            notice: camera.notice().borrow().as_ref().map(|notice| notice.message.clone()),
+            counters: camera.stats(),
+        }
+    }
+}
+
+fn describe(state: &CameraState) -> (StateName, Option<String>, Option<Picture>) {
+    match state {
+        CameraState::Idle => (StateName::Closed, None, None),
+        CameraState::Opening => (StateName::Opening, None, None),
+        CameraState::Streaming { format, .. } => {
+            let picture = Picture {
+                width: format.width,
+                height: format.height,
+                frames_per_second: format.rate.per_second(),
+            };
+            (StateName::Streaming, None, Some(picture))
+        }
+        CameraState::NoPicture { reason, .. } => (StateName::NoPicture, Some(reason.clone()), None),
+        CameraState::Failed { reason } => (StateName::Failed, Some(reason.clone()), None),
+    }
+}
