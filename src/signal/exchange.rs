@@ -448,7 +448,7 @@ mod tests {
         assert_eq!(order, [0, 1, 2, 0, 0, 0]);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn without_the_viewers_task_it_ends_and_says_so() {
         let folder = std::env::temp_dir().join(format!("pinhole-exchange-fault-{}", std::process::id()));
         let store = KeyStore::open(&folder).unwrap();
