@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli::RunArgs, peer::ice::IceSource};
+use crate::{cli::RunArgs, peer::ice::IceSource, signal::mqtt::Secret};
 pub use brokers::{BrokerConfig, Embedded, ExternalBroker, PageBroker};
 pub use cameras::{CameraConfig, Source, default_wish};
 use file::RawConfig;
@@ -30,6 +30,8 @@ pub use values::{BitrateValue, Size, nearest};
 /// The port of the page and of `/mqtt`.
 pub const DEFAULT_PORT: u16 = 8480;
 const DEFAULT_MAX_VIEWERS: u32 = 8;
+/// Characters of a token; a shorter one could be guessed.
+const MIN_TOKEN: usize = 16;
 const CONTROL_SOCKET: &str = "control.sock";
 /// systemd's `RuntimeDirectory=pinhole`.
 const SERVICE_RUNTIME_DIR: &str = "/run/pinhole";
@@ -65,6 +67,20 @@ pub struct WebConfig {
     pub names: Vec<String>,
     /// Whether programs are served by WHEP at `/whep`.
     pub whep: Switch,
+    /// Who may read `/metrics` without a token.
+    pub metrics: MetricsFor,
+    /// Who has it may read them from anywhere.
+    pub metrics_token: Option<Secret>,
+}
+
+/// From where something may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFor {
+    Nobody,
+    ThisMachine,
+    /// Addresses that only the local network has.
+    Lan,
+    Everybody,
 }
 
 /// Whether something is served.
@@ -160,6 +176,8 @@ impl Config {
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
                 names: raw.web.names,
                 whep: Switch::from(raw.web.whep),
+                metrics: metrics_for(raw.web.metrics.as_deref())?,
+                metrics_token: metrics_token(raw.web.metrics_token_file.as_deref(), files)?,
             },
             broker: brokers::broker(args, raw.broker, files)?,
             webrtc: WebRtcConfig {
@@ -263,6 +281,31 @@ pub fn unknown_variables(known: &[String]) -> Vec<(String, Option<String>)> {
 
 fn value(key: impl Into<String>, what: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.into(), what: what.into() }
+}
+
+fn metrics_for(text: Option<&str>) -> Result<MetricsFor, ConfigError> {
+    match text.unwrap_or("local") {
+        "off" => Ok(MetricsFor::Nobody),
+        "local" => Ok(MetricsFor::ThisMachine),
+        "lan" => Ok(MetricsFor::Lan),
+        "all" => Ok(MetricsFor::Everybody),
+        other => Err(value("web.metrics", format!("`{other}` does not fit: give off, local, lan or all"))),
+    }
+}
+
+fn metrics_token(file: Option<&Path>, files: Files<'_>) -> Result<Option<Secret>, ConfigError> {
+    const KEY: &str = "web.metrics_token_file";
+    let Some(file) = file else { return Ok(None) };
+    let token = files.secret(KEY, file)?;
+    if token.reveal().len() < MIN_TOKEN || token.reveal().bytes().any(|byte| !byte.is_ascii_graphic()) {
+        let what = format!(
+            "{} does not fit: write {MIN_TOKEN} or more letters, digits or signs without blanks into it, as \
+             `openssl rand -hex 32` makes them",
+            file.display()
+        );
+        return Err(value(KEY, what));
+    }
+    Ok(Some(token))
 }
 
 /// A password in an address would get into links and logs; the refusal does not repeat it.

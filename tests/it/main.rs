@@ -23,6 +23,7 @@ mod mqtt_wire;
 mod peer;
 mod peers;
 mod people;
+mod running;
 mod systemd;
 mod web;
 mod whep;
