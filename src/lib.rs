@@ -35,6 +35,7 @@ pub mod inviter;
 pub mod links;
 pub mod listen;
 pub mod log;
+pub mod reload;
 pub mod status;
 pub mod systemd;
 pub mod tasks;
