@@ -35,6 +35,12 @@ const MIN_TOKEN: usize = 16;
 const CONTROL_SOCKET: &str = "control.sock";
 /// systemd's `RuntimeDirectory=pinhole`.
 const SERVICE_RUNTIME_DIR: &str = "/run/pinhole";
+/// Where the package puts the service's configuration.
+pub const SERVICE_CONFIG: &str = "/etc/pinhole/pinhole.toml";
+/// systemd's `StateDirectory=pinhole`.
+const SERVICE_STATE_DIR: &str = "/var/lib/pinhole";
+/// systemd's folder with the running service's credentials.
+const SERVICE_CREDENTIALS_DIR: &str = "/run/credentials/pinhole.service";
 
 /// Everything the agent is told, checked.
 #[derive(Debug, Clone)]
@@ -190,6 +196,45 @@ impl Config {
     }
 }
 
+/// The agent that a person means who names none: the service, where it is installed.
+#[derive(Debug)]
+pub struct Service {
+    /// As the service would be started.
+    pub args: RunArgs,
+    /// As [`control_sockets`].
+    pub sockets: Vec<PathBuf>,
+}
+
+impl Service {
+    /// What was named counts; without a configuration, the service's is meant where there is one.
+    pub fn of(args: &RunArgs) -> Self {
+        let mut args = args.clone();
+        let file = Path::new(SERVICE_CONFIG);
+        if args.config.is_none() && file.exists() {
+            args.config = Some(file.to_owned());
+        }
+        let is_service = args.config.as_deref() == Some(file);
+        // A file that is wrong is told where it is read in earnest.
+        let named = read_file(&args).is_ok_and(|(raw, _)| raw.state_dir.is_some());
+        if is_service && args.state.is_none() && !named && env::var_os("STATE_DIRECTORY").is_none() {
+            args.state = Some(PathBuf::from(SERVICE_STATE_DIR));
+        }
+        let mut sockets = control_sockets(&args).unwrap_or_default();
+        if is_service {
+            sockets.insert(0, Path::new(SERVICE_RUNTIME_DIR).join(CONTROL_SOCKET));
+        }
+        Self { args, sockets }
+    }
+}
+
+/// Whether one of the folders of these sockets may not be looked into by this user.
+pub fn is_hidden(sockets: &[PathBuf]) -> bool {
+    let denied = |socket: &PathBuf| {
+        socket.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    sockets.iter().any(denied)
+}
+
 /// Where a running agent's control socket may be, the likeliest first. Reads no more of the configuration than that
 /// needs: whoever asks may not be allowed to read the agent's passwords.
 ///
@@ -321,9 +366,10 @@ pub fn goes_to_journal(stream: impl AsFd) -> bool {
         .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
 }
 
-/// systemd's folder with the service's credentials (systemd.exec(5), LoadCredential).
+/// systemd's folder with the service's credentials (systemd.exec(5), LoadCredential); root finds it from outside, too.
 fn credentials_dir() -> Option<PathBuf> {
-    env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute())
+    let service = || Some(PathBuf::from(SERVICE_CREDENTIALS_DIR)).filter(|folder| folder.is_dir());
+    env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(service)
 }
 
 /// Whether systemd wants to hear how the service is (sd_notify(3)).

@@ -9,6 +9,7 @@ mod brokers_doc;
 mod by_hand;
 mod camera;
 mod cameras;
+mod check;
 mod cli;
 mod commands;
 mod corpora;
