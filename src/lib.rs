@@ -37,6 +37,7 @@ pub mod links;
 pub mod listen;
 pub mod log;
 pub mod setup;
+pub mod reload;
 pub mod status;
 pub mod systemd;
 pub mod tasks;

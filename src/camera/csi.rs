@@ -70,6 +70,10 @@ impl CsiSource {
 }
 
 impl CameraSource for CsiSource {
+    fn rate_is_fixed(&self) -> bool {
+        true
+    }
+
     fn open(&self, wish: &Wish) -> Result<Box<dyn Camera>, CameraError> {
         let board = self.board(wish.accept);
         let format = arguments::format(board, wish);

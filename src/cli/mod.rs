@@ -1,7 +1,7 @@
 //! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
-//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`.
+//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`, `reload`.
 //! - `answer`: `pinhole answer`.
 //! - `check`: `pinhole check`.
 //! - `controls`: `pinhole controls`.
@@ -124,6 +124,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         watch: bool,
     },
+    /// Have the running agent read its configuration again, and say which changes it took up and which need a restart
+    Reload,
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
     /// Ask for camera, name and broker, write the configuration, start the service with it, and print links
@@ -219,6 +221,7 @@ impl CommandError {
             | Reply::Whep { .. }
             | Reply::Viewers(_)
             | Reply::Status(_)
+            | Reply::Reloaded(_)
             | Reply::Revoked(_)
             | Reply::Answer { .. }
             | Reply::DeviceKey(_)
@@ -273,6 +276,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Status { .. } => status::run(&sockets, status::Form::Text, &mut out),
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::Reload => people::reload(&sockets, &mut out),
         Command::LogLevel { filter } => people::log_level(&sockets, filter),
         Command::Answer { offer, out: file, wait } => answer::run(&sockets, offer, file, *wait, &mut out),
         Command::DeviceKey => people::device_key(&sockets, &mut out),

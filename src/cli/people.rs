@@ -103,6 +103,14 @@ pub(super) fn revoke(sockets: &[PathBuf], who: &str, out: &mut Stdout) -> Result
     }
 }
 
+/// The configuration anew.
+pub(super) fn reload(sockets: &[PathBuf], out: &mut Stdout) -> Result<(), CommandError> {
+    match ask(sockets, &Request::Reload {})? {
+        Reply::Reloaded(outcome) => out.print(&format!("{outcome}\n")),
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
 /// Another filter for the agent's log.
 pub(super) fn log_level(sockets: &[PathBuf], filter: &str) -> Result<(), CommandError> {
     match ask(sockets, &Request::Log { filter: filter.to_owned() })? {

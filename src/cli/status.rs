@@ -56,6 +56,9 @@ fn text(status: &Status) -> String {
     let mut text =
         format!("{}: pinhole {}, running for {}\n", status.name, status.version, length(status.uptime_s));
     text.push_str(&format!("device {}{}\n", status.device, host(&status.host)));
+    if let Some(configuration) = &status.configuration {
+        text.push_str(&format!("Configuration\n{}", wrapped(configuration)));
+    }
     for camera in &status.cameras {
         text.push('\n');
         text.push_str(&about_camera(camera));
@@ -242,6 +245,7 @@ mod tests {
         Status {
             version: "0.1.0".into(),
             name: "Garden".into(),
+            configuration: None,
             device: "abcdefghijkl2345".into(),
             uptime_s: 7200,
             cameras: vec![front, back],

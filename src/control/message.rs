@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::{
     camera::controls::{Control, Setting},
     links::Place,
+    reload::Outcome,
     signal::{exchange::Carried, message::Role, people::Person, whep::token::Token},
     status::Status,
 };
@@ -46,6 +47,8 @@ pub enum Request {
     Viewers {},
     /// What the agent is doing.
     Status {},
+    /// Reads the configuration again.
+    Reload {},
     /// What another agent's configuration has to hold of this device's key.
     #[serde(rename = "device-key")]
     DeviceKey {},
@@ -87,6 +90,7 @@ pub enum Reply {
     },
     Viewers(Vec<Person>),
     Status(Box<Status>),
+    Reloaded(Outcome),
     Revoked(Person),
     DeviceKey(String),
     /// More than one viewer is meant. Nothing was done.
@@ -138,6 +142,7 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Status {}
+            | Self::Reload {}
             | Self::Revoke { .. }
             | Self::Log { .. }
             | Self::DeviceKey {}
@@ -169,6 +174,7 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Status {}
+            | Self::Reload {}
             | Self::Revoke { .. }
             | Self::Log { .. }
             | Self::DeviceKey {}
@@ -200,6 +206,7 @@ mod tests {
             Request::Whep { role: Role::View, name: "OBS".into(), lifetime_s: Some(60) },
             Request::Viewers {},
             Request::Status {},
+            Request::Reload {},
             Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
             Request::Log { filter: "info,pinhole::signal=debug".into() },
@@ -259,6 +266,7 @@ mod tests {
             Reply::Several { message: "two".into(), who: Vec::new() },
             Reply::Picture { bytes: 7 },
             Reply::Done,
+            Reply::Reloaded(Outcome::default()),
             Reply::Answer { what: Carried::Answer, name: "A".into(), text: "pinhole1:\n.".into() },
             Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),

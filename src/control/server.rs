@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -26,6 +26,7 @@ use crate::{
     inviter::{Inviter, Stopped},
     log::Log,
     pipeline::CameraHandle,
+    reload,
     signal::{
         exchange::{Command, HandReply},
         people::NotRevoked,
@@ -48,6 +49,8 @@ pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
     pub monitor: Monitor,
+    /// Where the configuration is read again.
+    pub reload: mpsc::Sender<reload::Ask>,
     /// Whether tokens are good for anything.
     pub whep: Switch,
     pub log: Log,
@@ -195,6 +198,15 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             Ok(status) => Reply::Status(Box::new(status)),
             Err(trouble) => Reply::Error(format!("{trouble}: see the agent's log")),
         },
+        Request::Reload {} => {
+            let (reply, answer) = oneshot::channel();
+            let _ = reach.reload.send(reply).await;
+            match answer.await {
+                Ok(Ok(outcome)) => Reply::Reloaded(outcome),
+                Ok(Err(reason)) => Reply::Error(format!("nothing has changed: {reason}")),
+                Err(_) => failed(Stopped),
+            }
+        }
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)

@@ -92,6 +92,11 @@ impl Registry {
         Self { max_viewers, cameras, sessions: BTreeMap::new(), offers: BTreeMap::new() }
     }
 
+    /// Another limit. Nobody who is there has to go for it.
+    pub fn set_max_viewers(&mut self, max_viewers: usize) {
+        self.max_viewers = max_viewers;
+    }
+
     /// Decides on a message, and keeps account of it.
     pub fn decide(
         &mut self,

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -28,12 +28,21 @@ use crate::{
     web::whep::Answers,
 };
 
+/// What the agent's parts do not know of it, and may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What people call the device.
+    pub name: String,
+    /// What is to be said of the configuration since it was read again: that it is wrong, or what waits for a restart.
+    pub configuration: Option<String>,
+}
+
 /// The agent, as it can be looked at. A clone looks at the same.
 #[derive(Debug, Clone)]
 pub struct Monitor {
     /// When the agent was started.
     pub started: Instant,
-    pub name: String,
+    pub told: watch::Receiver<Told>,
     pub device: DeviceId,
     pub cameras: Arc<[CameraHandle]>,
     pub commands: mpsc::Sender<Command>,
@@ -50,6 +59,8 @@ pub struct Status {
     /// What people call the device.
     pub name: String,
     pub device: String,
+    /// What is to be said of the configuration, as that a changed key waits for a restart; else absent.
+    pub configuration: Option<String>,
     pub uptime_s: u64,
     pub cameras: Vec<CameraStatus>,
     pub signaling: Report,
@@ -132,9 +143,11 @@ impl Monitor {
     pub async fn status(&self) -> Result<Status, Trouble> {
         let asked = self.ask(|reply| Command::Report { reply });
         let signaling = timeout(health::PATIENCE, asked).await.ok().flatten().ok_or(Trouble::Signaling)?;
+        let told = self.told.borrow().clone();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            name: self.name.clone(),
+            name: told.name,
+            configuration: told.configuration,
             device: self.device.to_string(),
             uptime_s: clock::now().saturating_duration_since(self.started).as_secs(),
             cameras: self.cameras(),
@@ -168,7 +181,7 @@ impl CameraStatus {
             if state == StateName::Streaming { camera.pace() } else { crate::pipeline::Pace::default() };
         Self {
             id: settings.id.clone(),
-            name: settings.name.clone(),
+            name: camera.name(),
             source: camera.source(),
             state,
             reason,

@@ -57,6 +57,7 @@ fn status() -> Status {
     Status {
         version: "0.1.0".into(),
         name: "Garden \"2\"".into(),
+        configuration: None,
         device: "abcdefghijkl2345".into(),
         uptime_s: 7200,
         cameras: vec![camera("front"), camera("back")],
