@@ -42,7 +42,7 @@ use crate::{
         controls::{ControlDevice, ControlError},
     },
     clock,
-    config::{self, CameraConfig, Config, Embedded, Hub, Source, Switch},
+    config::{self, CameraConfig, Config, Embedded, Hub, MetricsFor, Source, Switch, WebConfig},
     control::{self, Reach},
     encode::{
         EncodeError,
@@ -67,9 +67,9 @@ use crate::{
         mqtt::{self, MqttSettings},
         people,
     },
-    status::Monitor,
+    status::{Health, Monitor},
     systemd, tasks,
-    web::{self, WebSettings, whep::Whep},
+    web::{self, Metrics, WebSettings, whep::Whep},
 };
 
 /// Messages from sessions to the exchange.
@@ -112,8 +112,10 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
         info!(at = ?listener.local_addr().ok(), "the embedded broker takes TCP connections");
         broker::listener::serve(listener, broker, web_stop.clone())
     });
-    let mut web = web::serve(listener, web_settings(&config, doorbell), broker.clone(), web_stop.clone());
-
+    let whep = match config.web.whep {
+        Switch::On => Some(Whep::new(doorbell)),
+        Switch::Off => None,
+    };
     let monitor = Monitor {
         started,
         name: config.name.clone(),
@@ -121,7 +123,10 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
         cameras: Arc::clone(&reached),
         commands: commands.clone(),
         broker: broker.clone(),
+        whep: whep.as_ref().map(Whep::answers),
     };
+    let settings = web_settings(&config, whep, &monitor);
+    let mut web = web::serve(listener, settings, broker, web_stop.clone());
     let inviter = Inviter {
         listen: config.web.listen,
         bound,
@@ -316,18 +321,20 @@ fn peer_settings(config: &Config, ice: IceServers) -> PeerSettings {
 }
 
 /// The page may be opened under the name of its configured address, too.
-fn web_settings(config: &Config, doorbell: Doorbell) -> WebSettings {
+fn web_settings(config: &Config, whep: Option<Whep>, monitor: &Monitor) -> WebSettings {
     let name = config.web.page_url.as_deref().and_then(|url| {
         let rest = url.split_once("://")?.1;
         let host = rest.split(['/', '?']).next()?;
         Some(host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned())
     });
-    let whep = match config.web.whep {
-        Switch::On => Some(Whep::new(doorbell)),
-        Switch::Off => None,
+    let WebConfig { metrics, metrics_token, .. } = &config.web;
+    let metrics = match (metrics, metrics_token) {
+        (MetricsFor::Nobody, None) => None,
+        (readers, token) => Some(Metrics::new(*readers, token.as_ref(), monitor.clone())),
     };
+    let health = Some(Health::new(monitor.clone()));
     let names = config.web.names.iter().cloned().chain(name).collect();
-    WebSettings { names, whep, ..WebSettings::default() }
+    WebSettings { names, whep, health, metrics, ..WebSettings::default() }
 }
 
 /// Writes the links to standard output.

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli::RunArgs, peer::ice::IceSource};
+use crate::{cli::RunArgs, peer::ice::IceSource, signal::mqtt::Secret};
 pub use brokers::{BrokerConfig, Embedded, ExternalBroker, PageBroker};
 pub use cameras::{CameraConfig, Source, default_wish};
 use file::RawConfig;
@@ -30,9 +30,17 @@ pub use values::{BitrateValue, Size, nearest};
 /// The port of the page and of `/mqtt`.
 pub const DEFAULT_PORT: u16 = 8480;
 const DEFAULT_MAX_VIEWERS: u32 = 8;
+/// Characters of a token; a shorter one could be guessed.
+const MIN_TOKEN: usize = 16;
 const CONTROL_SOCKET: &str = "control.sock";
 /// systemd's `RuntimeDirectory=pinhole`.
 const SERVICE_RUNTIME_DIR: &str = "/run/pinhole";
+/// Where the package puts the service's configuration.
+pub const SERVICE_CONFIG: &str = "/etc/pinhole/pinhole.toml";
+/// systemd's `StateDirectory=pinhole`.
+const SERVICE_STATE_DIR: &str = "/var/lib/pinhole";
+/// systemd's folder with the running service's credentials.
+const SERVICE_CREDENTIALS_DIR: &str = "/run/credentials/pinhole.service";
 
 /// Everything the agent is told, checked.
 #[derive(Debug, Clone)]
@@ -59,6 +67,20 @@ pub struct WebConfig {
     pub names: Vec<String>,
     /// Whether programs are served by WHEP at `/whep`.
     pub whep: Switch,
+    /// Who may read `/metrics` without a token.
+    pub metrics: MetricsFor,
+    /// Who has it may read them from anywhere.
+    pub metrics_token: Option<Secret>,
+}
+
+/// From where something may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFor {
+    Nobody,
+    ThisMachine,
+    /// Addresses that only the local network has.
+    Lan,
+    Everybody,
 }
 
 /// Whether something is served.
@@ -154,6 +176,8 @@ impl Config {
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
                 names: raw.web.names,
                 whep: Switch::from(raw.web.whep),
+                metrics: metrics_for(raw.web.metrics.as_deref())?,
+                metrics_token: metrics_token(raw.web.metrics_token_file.as_deref(), files)?,
             },
             broker: brokers::broker(args, raw.broker, files)?,
             webrtc: WebRtcConfig {
@@ -170,6 +194,45 @@ impl Config {
             },
         })
     }
+}
+
+/// The agent that a person means who names none: the service, where it is installed.
+#[derive(Debug)]
+pub struct Service {
+    /// As the service would be started.
+    pub args: RunArgs,
+    /// As [`control_sockets`].
+    pub sockets: Vec<PathBuf>,
+}
+
+impl Service {
+    /// What was named counts; without a configuration, the service's is meant where there is one.
+    pub fn of(args: &RunArgs) -> Self {
+        let mut args = args.clone();
+        let file = Path::new(SERVICE_CONFIG);
+        if args.config.is_none() && file.exists() {
+            args.config = Some(file.to_owned());
+        }
+        let is_service = args.config.as_deref() == Some(file);
+        // A file that is wrong is told where it is read in earnest.
+        let named = read_file(&args).is_ok_and(|(raw, _)| raw.state_dir.is_some());
+        if is_service && args.state.is_none() && !named && env::var_os("STATE_DIRECTORY").is_none() {
+            args.state = Some(PathBuf::from(SERVICE_STATE_DIR));
+        }
+        let mut sockets = control_sockets(&args).unwrap_or_default();
+        if is_service {
+            sockets.insert(0, Path::new(SERVICE_RUNTIME_DIR).join(CONTROL_SOCKET));
+        }
+        Self { args, sockets }
+    }
+}
+
+/// Whether one of the folders of these sockets may not be looked into by this user.
+pub fn is_hidden(sockets: &[PathBuf]) -> bool {
+    let denied = |socket: &PathBuf| {
+        socket.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    sockets.iter().any(denied)
 }
 
 /// Where a running agent's control socket may be, the likeliest first. Reads no more of the configuration than that
@@ -218,6 +281,31 @@ pub fn unknown_variables(known: &[String]) -> Vec<(String, Option<String>)> {
 
 fn value(key: impl Into<String>, what: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.into(), what: what.into() }
+}
+
+fn metrics_for(text: Option<&str>) -> Result<MetricsFor, ConfigError> {
+    match text.unwrap_or("local") {
+        "off" => Ok(MetricsFor::Nobody),
+        "local" => Ok(MetricsFor::ThisMachine),
+        "lan" => Ok(MetricsFor::Lan),
+        "all" => Ok(MetricsFor::Everybody),
+        other => Err(value("web.metrics", format!("`{other}` does not fit: give off, local, lan or all"))),
+    }
+}
+
+fn metrics_token(file: Option<&Path>, files: Files<'_>) -> Result<Option<Secret>, ConfigError> {
+    const KEY: &str = "web.metrics_token_file";
+    let Some(file) = file else { return Ok(None) };
+    let token = files.secret(KEY, file)?;
+    if token.reveal().len() < MIN_TOKEN || token.reveal().bytes().any(|byte| !byte.is_ascii_graphic()) {
+        let what = format!(
+            "{} does not fit: write {MIN_TOKEN} or more letters, digits or signs without blanks into it, as \
+             `openssl rand -hex 32` makes them",
+            file.display()
+        );
+        return Err(value(KEY, what));
+    }
+    Ok(Some(token))
 }
 
 /// A password in an address would get into links and logs; the refusal does not repeat it.
@@ -278,9 +366,10 @@ pub fn goes_to_journal(stream: impl AsFd) -> bool {
         .is_ok_and(|metadata| journal == format!("{}:{}", metadata.dev(), metadata.ino()))
 }
 
-/// systemd's folder with the service's credentials (systemd.exec(5), LoadCredential).
+/// systemd's folder with the service's credentials (systemd.exec(5), LoadCredential); root finds it from outside, too.
 fn credentials_dir() -> Option<PathBuf> {
-    env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute())
+    let service = || Some(PathBuf::from(SERVICE_CREDENTIALS_DIR)).filter(|folder| folder.is_dir());
+    env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(service)
 }
 
 /// Whether systemd wants to hear how the service is (sd_notify(3)).

@@ -14,8 +14,8 @@
 //! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
 //! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
 //! [`control`] is how the owner speaks with a running agent, [`status`] what it is doing, [`systemd`] what the service
-//! manager hears. [`text`] is
-//! a font for pictures. [`listen`] opens TCP ports.
+//! manager hears. [`check`] is
+//! the doctor. [`text`] is a font for pictures. [`listen`] opens TCP ports.
 //!
 //! # Invariants
 //! - No viewer: the camera is closed and the encoder is gone.
@@ -27,6 +27,7 @@
 #![warn(missing_debug_implementations)]
 
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

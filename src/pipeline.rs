@@ -9,6 +9,7 @@ mod air;
 mod control;
 mod controls;
 mod governor;
+mod latency;
 mod meter;
 mod retry;
 mod slate;
@@ -23,7 +24,10 @@ mod worker;
 
 use std::{
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -49,6 +53,8 @@ use crate::{
 use air::{Origin, Slot};
 use control::Control;
 use controls::CameraControls;
+use latency::Latency;
+pub use latency::{BOUNDS_MS, Histogram};
 pub use meter::Pace;
 use slate::Slate;
 pub use stills::StillError;
@@ -149,7 +155,10 @@ pub struct PipelineStats {
     pub reopened: u64,
     /// Times that the encoder failed.
     pub encode_errors: u64,
-    /// Requests for a key frame that one already asked for has served.
+    /// Frames that viewers did not get because they had fallen behind, all viewers together.
+    pub behind: u64,
+    /// Requests for a key frame, and among them those that one already asked for has served.
+    pub key_requests: u64,
     pub key_requests_merged: u64,
     /// Viewers now.
     pub viewers: u64,
@@ -177,6 +186,7 @@ fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandl
         now: Arc::clone(&parts.now),
         controls: CameraControls::new(Arc::clone(&parts.source)),
         stills: Stills::default(),
+        ages: Ages::default(),
         settings,
     });
     let slate = Slate::new(Arc::clone(&shared), parts.timing);
@@ -246,6 +256,17 @@ struct Shared {
     now: Arc<Now>,
     controls: CameraControls,
     stills: Stills,
+    ages: Ages,
+}
+
+/// How old frames are on their way to viewers, and how many are lost at its end.
+#[derive(Debug, Default)]
+struct Ages {
+    /// When they are published.
+    encoded: Latency,
+    /// When they were handed to a viewer's connection, once for each viewer.
+    sent: Latency,
+    behind: AtomicU64,
 }
 
 impl Shared {
@@ -279,6 +300,9 @@ impl Shared {
         let Slot { number, captured, first } = control.air.admit(origin, made.kind, made.captured, now)?;
         let frame = EncodedFrame { data: made.data, kind: made.kind, number, captured, rotation };
         control.published(origin, &frame, now);
+        if origin == Origin::Camera {
+            self.ages.encoded.add(now.saturating_duration_since(frame.captured));
+        }
         if first && origin == Origin::Slate {
             control.slate_began();
         }
@@ -360,7 +384,24 @@ impl CameraHandle {
     }
 
     pub fn stats(&self) -> PipelineStats {
-        self.shared.control().stats()
+        let behind = self.shared.ages.behind.load(Ordering::Relaxed);
+        PipelineStats { behind, ..self.shared.control().stats() }
+    }
+
+    /// How old frames are when they have been encoded, and when they have been handed to a viewer's connection.
+    pub fn ages(&self) -> [Histogram; 2] {
+        [self.shared.ages.encoded.read(), self.shared.ages.sent.read()]
+    }
+
+    /// How far the picture is slowed down: 0 not at all, up to 4.
+    pub fn slowed_down(&self) -> u8 {
+        self.shared.control().governor_step
+    }
+
+    /// Bits a second that the poorest of the viewers' connections is estimated to carry, where there is an estimate.
+    pub fn lowest_estimate(&self) -> Option<u64> {
+        let now = self.shared.now();
+        self.shared.control().bitrate.lowest(now)
     }
 
     /// What the camera's stream has in a second just now; nothing while it is closed or shows the slate.
@@ -409,12 +450,22 @@ impl Subscription {
         }
     }
 
+    /// A frame was handed to the viewer's connection.
+    pub fn sent(&self, frame: &EncodedFrame) {
+        let shared = &self.handle.shared;
+        shared.ages.sent.add(shared.now().saturating_duration_since(frame.captured));
+    }
+
     /// The next frame. The first is a key frame, and so is the first after a loss (`Received::lost`); where one is
     /// needed it is asked for here. `None`: the pipeline has stopped. May be dropped while it waits.
     pub async fn next(&mut self) -> Option<Received> {
         loop {
             match self.cursor.next().await? {
-                Event::Frame(received) => return Some(received),
+                Event::Frame(received) => {
+                    let behind = &self.handle.shared.ages.behind;
+                    behind.fetch_add(u64::from(received.lost), Ordering::Relaxed);
+                    return Some(received);
+                }
                 Event::NeedsKeyFrame => self.handle.request_key_frame(),
             }
         }

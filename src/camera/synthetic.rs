@@ -17,6 +17,8 @@ use picture::Picture;
 /// Pixels: smallest and largest width, smallest and largest height. The barcode and the clock need the former.
 const WIDTHS: (u32, u32) = (160, 1920);
 const HEIGHTS: (u32, u32) = (96, 1080);
+/// What it is called.
+pub const NAME: &str = "synthetic";
 /// Frames per second.
 const RATES: (f64, f64) = (1.0, 60.0);
 
@@ -41,7 +43,7 @@ impl CameraSource for SyntheticSource {
     }
 
     fn describe(&self) -> String {
-        "synthetic".to_owned()
+        NAME.to_owned()
     }
 }
 

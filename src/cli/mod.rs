@@ -3,6 +3,7 @@
 //!
 //! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`.
 //! - `answer`: `pinhole answer`.
+//! - `check`: `pinhole check`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
 //! - `snapshot`: `pinhole snapshot`.
@@ -12,6 +13,7 @@
 //! - `table`: text in columns.
 
 mod answer;
+mod check;
 mod controls;
 mod devices;
 mod files;
@@ -121,6 +123,15 @@ pub enum Command {
     },
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
+    /// Look at everything that pinhole needs (cameras, encoder, brokers, network, disk), and say what to do about it
+    Check {
+        /// Only this camera: one of the configuration by its id, or a source as for the agent
+        #[arg(long, value_name = "CAMERA", id = "only")]
+        camera: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the cameras and encoders of this machine, and what pinhole would choose
     Devices {
         /// As JSON
@@ -161,6 +172,9 @@ pub enum CommandError {
     Ask(#[from] AskError),
     #[error("{0}")]
     Refused(String),
+    /// Of `pinhole check`.
+    #[error("{}", bad(*.0))]
+    Bad(usize),
     #[error("cannot write the answer: {0}")]
     Output(io::Error),
 }
@@ -190,12 +204,20 @@ impl CommandError {
     }
 }
 
+fn bad(count: usize) -> String {
+    if count == 1 { "one thing is bad".to_owned() } else { format!("{count} things are bad") }
+}
+
 /// Does what the command says.
 ///
 /// # Errors
 /// Why not, as one sentence.
 pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
-    let sockets = config::control_sockets(args)?;
+    let sockets = match command {
+        // It tells itself what is wrong with the configuration.
+        Command::Check { .. } => Vec::new(),
+        _ => config::control_sockets(args)?,
+    };
     let mut out = Stdout(io::stdout());
     match command {
         Command::Pair { role, name: Some(name), expires, whep: true } => {
@@ -204,6 +226,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Pair { role, name, expires, whep: _ } => {
             people::pair(&sockets, *role, name.as_deref(), *expires, &mut out)
         }
+        Command::Check { camera, json } => check::run(args, camera.as_deref(), *json, &mut out),
         Command::Status { json: true, .. } => status::run(&sockets, status::Form::Json, &mut out),
         Command::Status { watch: true, .. } => status::run(&sockets, status::Form::Watch, &mut out),
         Command::Status { .. } => status::run(&sockets, status::Form::Text, &mut out),

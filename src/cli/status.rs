@@ -172,6 +172,7 @@ fn wrapped(line: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
+        peer::tally::SessionCounts,
         pipeline::PipelineStats,
         signal::{desk::DeskCounters, message::Role, people::Person},
         status::Picture,
@@ -189,6 +190,8 @@ mod tests {
             frames_per_second: 29.96,
             bits_per_second: 1_480_300.0,
             target_bits_per_second: 1_500_000,
+            lowest_estimate: None,
+            slowed_down: 0,
             notice: None,
             counters: PipelineStats {
                 captured: 1000,
@@ -197,6 +200,7 @@ mod tests {
                 viewers: 1,
                 ..PipelineStats::default()
             },
+            ages: Default::default(),
         };
         let reason = "the camera /dev/video2 is in use by another program (ffmpeg, 1234): it is tried again each second";
         let back = CameraStatus {
@@ -244,10 +248,12 @@ mod tests {
             signaling: Report {
                 carriers: vec![carrier, far],
                 people: vec![anna],
+                sessions: Some(SessionCounts { begun: 3, ..SessionCounts::default() }),
                 connecting: 1,
                 counters: DeskCounters::default(),
             },
             broker: None,
+            whep: None,
             host: Host { temperature_c: Some(48.2), memory_bytes: Some(24_222_000), ..Host::default() },
         }
     }

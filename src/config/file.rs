@@ -59,6 +59,8 @@ pub struct RawWeb {
     pub page_url: Option<String>,
     pub names: Vec<String>,
     pub whep: Option<bool>,
+    pub metrics: Option<String>,
+    pub metrics_token_file: Option<PathBuf>,
 }
 
 /// `[broker]`: its own keys, those of one broker, and more brokers.

@@ -35,8 +35,31 @@ fn whep_is_on_until_it_is_turned_off() {
 }
 
 #[test]
+fn metrics_are_for_this_machine_until_it_is_said_otherwise() {
+    assert_eq!(load("").unwrap().web.metrics, MetricsFor::ThisMachine);
+    for (text, readers) in [
+        ("off", MetricsFor::Nobody),
+        ("local", MetricsFor::ThisMachine),
+        ("lan", MetricsFor::Lan),
+        ("all", MetricsFor::Everybody),
+    ] {
+        assert_eq!(load(&format!("[web]\nmetrics = \"{text}\"")).unwrap().web.metrics, readers);
+    }
+    assert!(refusal("[web]\nmetrics = \"yes\"").contains("give off, local, lan or all"));
+    let short = std::env::temp_dir().join(format!("pinhole-short-token-{}", std::process::id()));
+    std::fs::write(&short, "secret\n").unwrap();
+    let said = refusal(&format!("[web]\nmetrics_token_file = \"{}\"", short.display()));
+    std::fs::remove_file(short).unwrap();
+    assert!(said.contains("openssl rand -hex 32") && !said.contains("secret"), "{said}");
+}
+
+#[test]
 fn every_example_in_the_documentation_parses() {
-    let texts = [include_str!("../../docs/configuration.md"), include_str!("../../docs/brokers.md")];
+    let texts = [
+        include_str!("../../docs/configuration.md"),
+        include_str!("../../docs/brokers.md"),
+        include_str!("../../docs/metrics.md"),
+    ];
     let blocks: Vec<&str> = texts
         .iter()
         .flat_map(|text| text.split("```toml\n").skip(1))
@@ -150,7 +173,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
     assert_eq!(refusal("nmae = \"x\""), "pinhole.toml, line 1: unknown key `nmae`: did you mean `name`?");
     assert_eq!(
         refusal("[web]\nzzzzzzzz = 1"),
-        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names, whep"
+        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names, whep, metrics, metrics_token_file"
     );
     assert_eq!(
         refusal("[[camera]]\nsorce = \"auto\""),

@@ -78,6 +78,12 @@ impl BitrateControl {
         self.current
     }
 
+    /// The lowest estimate that counts now, in bits a second.
+    pub fn lowest(&self, now: Instant) -> Option<u64> {
+        let fresh = |estimate: &&Estimate| now.saturating_duration_since(estimate.at) < STALE_AFTER;
+        self.estimates.values().filter(fresh).map(|estimate| estimate.bits_per_second).min()
+    }
+
     /// Where the rate should be by the estimates alone. Without any, nothing speaks against the configured one.
     fn goal(&self) -> Bitrate {
         let best = self.estimates.values().map(|estimate| estimate.bits_per_second).max();

@@ -15,6 +15,7 @@ pub struct KeyFrames {
     wanted: bool,
     /// When the last key frame was made or ordered.
     last: Option<Instant>,
+    requested: u64,
     merged: u64,
 }
 
@@ -26,6 +27,7 @@ impl KeyFrames {
 
     /// Someone needs a key frame. It comes with the next frame, or as soon as the last one is old enough.
     pub fn request(&mut self) {
+        self.requested += 1;
         if self.wanted {
             self.merged += 1;
         }
@@ -52,6 +54,11 @@ impl KeyFrames {
     /// Nothing came of the key frame that `take` ordered: the next frame is to be one.
     pub fn failed(&mut self) {
         self.last = None;
+    }
+
+    /// All requests.
+    pub fn requested(&self) -> u64 {
+        self.requested
     }
 
     /// Requests that were served by a key frame that another request had asked for already.

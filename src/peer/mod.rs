@@ -16,14 +16,9 @@ pub mod sdp;
 pub mod servers;
 pub mod session;
 pub mod session_task;
+pub mod tally;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -37,6 +32,7 @@ use self::{
     registry::Viewer,
     rtc::RtcSettings,
     session::Timings,
+    tally::{End, SessionCounts, Tally},
 };
 use crate::{
     pipeline::CameraHandle,
@@ -115,6 +111,7 @@ pub struct Peers {
     inbox: mpsc::Sender<Posted>,
     revocations: Arc<Revocations>,
     viewers: watch::Receiver<Vec<Viewer>>,
+    tally: Arc<Tally>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -126,9 +123,11 @@ pub fn start(settings: PeerSettings, cameras: Vec<CameraHandle>, out: mpsc::Send
     let (viewers, shown) = watch::channel(Vec::new());
     let revocations = Arc::new(Revocations::default());
     let stop = CancellationToken::new();
-    let reception = Reception::new(settings, cameras, Outbox::new(out), viewers);
+    let outbox = Outbox::new(out);
+    let tally = Arc::clone(&outbox.tally);
+    let reception = Reception::new(settings, cameras, outbox, viewers);
     let task = tasks::spawn("peers", reception.run(messages, Arc::clone(&revocations), stop.clone()));
-    Peers { inbox, revocations, viewers: shown, stop, task }
+    Peers { inbox, revocations, viewers: shown, tally, stop, task }
 }
 
 impl Peers {
@@ -162,6 +161,11 @@ impl Peers {
         self.viewers.clone()
     }
 
+    /// What was counted so far.
+    pub fn counts(&self) -> SessionCounts {
+        self.tally.read()
+    }
+
     /// Ends the task as a fault in it would.
     #[cfg(test)]
     pub(crate) fn abort(&self) {
@@ -181,12 +185,12 @@ impl Peers {
 #[derive(Debug, Clone)]
 pub struct Outbox {
     out: mpsc::Sender<ToSession>,
-    lost: Arc<AtomicU64>,
+    tally: Arc<Tally>,
 }
 
 impl Outbox {
     fn new(out: mpsc::Sender<ToSession>) -> Self {
-        Self { out, lost: Arc::default() }
+        Self { out, tally: Arc::default() }
     }
 
     /// A message in a session that goes on.
@@ -207,9 +211,15 @@ impl Outbox {
         }
     }
 
+    /// The same, for a session that there was and that ends so.
+    pub fn end(&self, session: SessionId, message: ToViewer, end: End) {
+        self.tally.ended(end);
+        self.finish(session, message);
+    }
+
     fn send(&self, message: ToSession) {
         if self.out.try_send(message).is_err() {
-            let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
+            let lost = self.tally.message_lost();
             // The first, and then ever more rarely.
             if lost.is_power_of_two() {
                 tracing::warn!(

@@ -19,6 +19,7 @@ use super::{
     servers::{self, Server},
     session::Phase,
     session_task::{self, Command, Context},
+    tally::End,
 };
 use crate::{
     clock,
@@ -86,6 +87,8 @@ type PhaseChange = (SessionId, Option<watch::Receiver<Phase>>);
 struct Running {
     commands: mpsc::Sender<Command>,
     abort: tokio::task::AbortHandle,
+    /// Whether its viewer ever was.
+    connected: bool,
     span: tracing::Span,
 }
 
@@ -156,6 +159,7 @@ impl Reception {
             Decision::Forward => self.command(session, Command::Message(message)),
             Decision::Refuse { code, message, session: fate } => {
                 tracing::debug!(%viewer, ?code, message, "a viewer's message was refused");
+                self.out.tally.refused(code);
                 let error = ToViewer::Error { code, message };
                 match fate {
                     Fate::Continues => self.out.reply(session, error),
@@ -215,7 +219,8 @@ impl Reception {
             phase,
         };
         let task = tasks::spawn("session", session_task::run(context, offer, queue).instrument(span.clone()));
-        let running = Running { commands, abort: task.abort_handle(), span };
+        let running = Running { commands, abort: task.abort_handle(), connected: false, span };
+        self.out.tally.begun();
         self.sessions.insert(session, running);
         self.ended.push(Box::pin(async move { (session, task.await) }));
         self.phases.push(Box::pin(next_phase(session, phases)));
@@ -252,7 +257,7 @@ impl Reception {
             tracing::error!(%error, "a session failed; the others go on");
         }
         let message = "the session failed on the device; try again".to_owned();
-        self.out.finish(session, ToViewer::Error { code: ErrorCode::Internal, message });
+        self.out.end(session, ToViewer::Error { code: ErrorCode::Internal, message }, End::Failed);
     }
 
     fn note_phase(&mut self, (session, phases): PhaseChange) {
@@ -262,7 +267,10 @@ impl Reception {
             tracing::info!(%session, "a viewer that was answered by hand connects too late: all places are taken");
             self.command(session, Command::End(ByeReason::Replaced));
         }
-        if let Some(Running { span, .. }) = self.sessions.get(&session) {
+        if let Some(Running { connected, span, .. }) = self.sessions.get_mut(&session) {
+            if phase == Phase::Connected && !std::mem::replace(connected, true) {
+                self.out.tally.connected();
+            }
             span.in_scope(|| match phase {
                 Phase::Unfinished => {}
                 Phase::Connected => tracing::info!("the viewer is connected"),

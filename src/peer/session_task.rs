@@ -14,6 +14,7 @@ use super::{
     rtc::{Answered, Connection, FrameWriter, RtcError, RtcEvent, RtcSettings},
     servers::Server,
     session::{Input, Output, Phase, Playing, Session, Timings},
+    tally::End,
 };
 use crate::{
     clock,
@@ -62,7 +63,8 @@ pub async fn run(context: Context, offer: Offer, mut commands: mpsc::Receiver<Co
     let was = camera_state.borrow_and_update().clone();
     let mut outputs = session.handle(clock::now(), Input::Notice(notices.borrow_and_update().clone()));
     outputs.extend(session.handle(clock::now(), Input::CameraWas(was)));
-    let mut link = Link { context, watching, connection: None, events: None, writer: None, player: None };
+    let mut link =
+        Link { context, watching, connection: None, events: None, writer: None, player: None, left: None };
     link.carry_out(&mut session, outputs).await;
     while !session.is_over() {
         let deadline = session.timeout();
@@ -92,6 +94,9 @@ pub async fn run(context: Context, offer: Offer, mut commands: mpsc::Receiver<Co
                 continue;
             }
         };
+        if matches!(input, Input::Bye) {
+            link.left = Some(End::Left);
+        }
         let outputs = session.handle(clock::now(), input);
         link.carry_out(&mut session, outputs).await;
     }
@@ -151,6 +156,8 @@ struct Link {
     /// Until the player has it.
     writer: Option<FrameWriter>,
     player: Option<Player>,
+    /// That the viewer itself ended the session.
+    left: Option<End>,
 }
 
 #[derive(Debug)]
@@ -202,7 +209,10 @@ impl Link {
                 let message = ToViewer::Notice(to_viewer(camera, notice));
                 self.context.out.reply(self.context.session, message);
             }
-            Output::Finish(message) => self.context.out.finish(self.context.session, message),
+            Output::Finish(message) => {
+                let end = self.left.unwrap_or_else(|| End::told(&message));
+                self.context.out.end(self.context.session, message, end);
+            }
             Output::Play(playing) => {
                 self.start_player();
                 if let Some(player) = &self.player {
@@ -339,5 +349,6 @@ async fn play(
             tracing::debug!(%error, "a viewer's frames can no longer be written");
             return Stopped::ConnectionLost;
         }
+        subscription.sent(&received.frame);
     }
 }

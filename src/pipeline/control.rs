@@ -29,6 +29,8 @@ pub(super) struct Control {
     pub(super) meter: Meter,
     /// What viewers are told while the picture is slowed down.
     pub(super) slowed: Option<Notice>,
+    /// How far it is, from 0 on.
+    pub(super) governor_step: u8,
     /// What encodes, or did last.
     pub(super) encoder: Option<InUse>,
     /// What the camera failed of last, for its owner; viewers read what `air` has of it.
@@ -55,6 +57,7 @@ impl Control {
             counters: PipelineStats::default(),
             meter: Meter::default(),
             slowed: None,
+            governor_step: 0,
             encoder: None,
             reason: None,
             step_due: None,
@@ -145,7 +148,12 @@ impl Control {
     }
 
     pub(super) fn stats(&self) -> PipelineStats {
-        PipelineStats { key_requests_merged: self.keys.merged(), viewers: self.viewers, ..self.counters }
+        PipelineStats {
+            key_requests: self.keys.requested(),
+            key_requests_merged: self.keys.merged(),
+            viewers: self.viewers,
+            ..self.counters
+        }
     }
 }
 

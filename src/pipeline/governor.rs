@@ -128,6 +128,11 @@ impl Governor {
         STEPS[self.step]
     }
 
+    /// How far it is from all: 0 to 4.
+    pub fn level(&self) -> u8 {
+        u8::try_from(self.step).unwrap_or(u8::MAX)
+    }
+
     /// Whether the camera's next frame is to be encoded.
     pub fn keeps(&mut self) -> bool {
         let Step { keep, of, .. } = self.step();

@@ -31,6 +31,11 @@ impl Throttle {
         self.governor.as_ref().map_or(Step::ALL, Governor::step)
     }
 
+    /// How far that is from all.
+    pub(super) fn level(&self) -> u8 {
+        self.governor.as_ref().map_or(0, Governor::level)
+    }
+
     /// Whether the next frame is to be encoded.
     pub(super) fn keeps(&mut self) -> bool {
         self.governor.as_mut().is_none_or(Governor::keeps)

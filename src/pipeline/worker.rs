@@ -260,6 +260,7 @@ impl Worker {
         }
         let mut control = shared.control();
         control.slowed = slowed;
+        control.governor_step = self.throttle.level();
         control.air.opened(format.rate.interval());
         Ok(())
     }

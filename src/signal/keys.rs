@@ -328,6 +328,11 @@ fn failed<'a>(
 const CHECK_OWNER: &str = "check that it belongs to the user that pinhole runs as";
 const CHECK_DISK: &str = "check that the disk is neither full nor read-only, and the folder's owner";
 
+/// The device's id, for who only looks: it takes no lock, and makes none. `None`: there is none yet, or it may not be read.
+pub fn device_in(folder: &Path) -> Option<DeviceId> {
+    read_file::<DeviceFile>(&folder.join(DEVICE_FILE), LOSS_OF_DEVICE).ok().flatten()?.check(folder).ok()
+}
+
 fn open_folder(folder: &Path) -> Result<File, KeyError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(
         "make the state folder",

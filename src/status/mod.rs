@@ -3,8 +3,9 @@
 
 mod health;
 mod host;
+pub mod metrics;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -12,15 +13,19 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::{health::Trouble, host::Host};
+pub use self::{
+    health::{Health, Trouble},
+    host::Host,
+};
 use crate::{
     clock,
-    pipeline::{CameraHandle, CameraState, PipelineStats},
+    pipeline::{CameraHandle, CameraState, Histogram, PipelineStats},
     signal::{
         broker::{Broker, Counters},
         exchange::{Command, Report},
         topic::DeviceId,
     },
+    web::whep::Answers,
 };
 
 /// The agent, as it can be looked at. A clone looks at the same.
@@ -34,6 +39,8 @@ pub struct Monitor {
     pub commands: mpsc::Sender<Command>,
     /// The embedded one.
     pub broker: Option<Arc<Broker>>,
+    /// What WHEP clients were answered; `None`: they are not served.
+    pub whep: Option<Arc<Answers>>,
 }
 
 /// All of it, at one moment.
@@ -48,6 +55,8 @@ pub struct Status {
     pub signaling: Report,
     /// Absent where the embedded broker is turned off.
     pub broker: Option<BrokerStatus>,
+    /// Answers to WHEP requests by their HTTP status; absent where there is no WHEP.
+    pub whep: Option<BTreeMap<u16, u64>>,
     pub host: Host,
 }
 
@@ -71,9 +80,16 @@ pub struct CameraStatus {
     pub bits_per_second: f64,
     /// The rate that is asked of the encoder, as viewers' networks bear it.
     pub target_bits_per_second: u32,
+    /// Bits a second that the poorest viewer's connection is estimated to carry; absent without an estimate.
+    pub lowest_estimate: Option<u64>,
+    /// How far pictures are reduced to spare the processor: 0 not at all, 4 most.
+    pub slowed_down: u8,
     /// What viewers are told beside the picture, as that it is slowed down.
     pub notice: Option<String>,
     pub counters: PipelineStats,
+    /// How old frames are when they have been encoded, and when they were sent; for machines alone.
+    #[serde(skip)]
+    pub ages: [Histogram; 2],
 }
 
 /// What a camera is doing, in a word.
@@ -127,6 +143,7 @@ impl Monitor {
                 .broker
                 .as_ref()
                 .map(|broker| BrokerStatus { clients: broker.connected(), counters: broker.counters() }),
+            whep: self.whep.as_ref().map(|answers| answers.read()),
             host: Host::read(),
         })
     }
@@ -160,8 +177,11 @@ impl CameraStatus {
             frames_per_second: pace.frames_per_second,
             bits_per_second: pace.bits_per_second,
             target_bits_per_second: camera.target().0,
+            lowest_estimate: camera.lowest_estimate(),
+            slowed_down: camera.slowed_down(),
             notice: camera.notice().borrow().as_ref().map(|notice| notice.message.clone()),
             counters: camera.stats(),
+            ages: camera.ages(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod buffers;
 pub mod controls;
 pub mod fd;
 pub mod format;
+pub mod fs;
 pub mod m2m;
 pub mod openh264;
 pub mod process;

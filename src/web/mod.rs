@@ -1,8 +1,9 @@
-//! The web server: the viewer's page, MQTT over WebSocket at `/mqtt` (bridged to the embedded broker), WHEP, and
-//! `/healthz`. The page's files are open to the network; pictures, names and addresses are not here at all.
+//! The web server: the viewer's page, MQTT over WebSocket at `/mqtt` (bridged to the embedded broker), WHEP, `/healthz`,
+//! and `/metrics` for who may read them. The page's files are open to the network; pictures, names and addresses are not here at all.
 //! `origin` is pure; `server` runs one task that accepts and one for each connection.
 
 mod files;
+mod metrics;
 mod origin;
 mod routes;
 mod server;
@@ -14,8 +15,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+pub use self::metrics::Metrics;
 use self::whep::Whep;
-use crate::{signal::broker::Broker, tasks};
+use crate::{signal::broker::Broker, status::Health, tasks};
 
 /// What the configuration says about the web server, and its bounds.
 #[derive(Debug, Clone)]
@@ -32,6 +34,10 @@ pub struct WebSettings {
     pub header_time: Duration,
     /// The door for WHEP clients; `None`: there is no `/whep`.
     pub whep: Option<Whep>,
+    /// What `/healthz` says; `None`: that it answers.
+    pub health: Option<Health>,
+    /// `None`: there is no `/metrics`.
+    pub metrics: Option<Metrics>,
 }
 
 impl Default for WebSettings {
@@ -42,6 +48,8 @@ impl Default for WebSettings {
             connections_per_address: 64,
             header_time: Duration::from_secs(5),
             whep: None,
+            health: None,
+            metrics: None,
         }
     }
 }

@@ -44,6 +44,16 @@ pub(super) fn check_host(host: Option<&str>, names: &[String]) -> Result<(), Ref
     if is_local || is_configured() { Ok(()) } else { Err(Refusal::UnknownName) }
 }
 
+/// Whether a Host names this machine as itself.
+pub(super) fn is_this_machine(host: Option<&str>) -> bool {
+    match host.and_then(Authority::parse).map(|authority| authority.host) {
+        Some(Host::V4(v4)) => v4.is_loopback(),
+        Some(Host::V6(v6)) => v6.is_loopback(),
+        Some(Host::Name(name)) => name == "localhost",
+        None => false,
+    }
+}
+
 /// Checks the Origin of a WebSocket request whose Host was checked: the page must have come from here.
 ///
 /// # Errors

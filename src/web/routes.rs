@@ -17,11 +17,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     files::{FILES, File},
+    metrics::{self, Metrics},
     origin::{Refusal, check_host, check_origin},
     socket,
     whep::Whep,
 };
-use crate::signal::broker::Broker;
+use crate::{signal::broker::Broker, status::Health};
 
 /// Nothing but what the page itself brings; pictures come as media streams, signaling by WebSocket, perhaps from
 /// another broker.
@@ -48,6 +49,8 @@ pub(super) struct Context {
     pub names: Arc<[String]>,
     /// `None`: there is no `/whep`.
     pub whep: Option<Whep>,
+    pub health: Option<Health>,
+    pub metrics: Option<Metrics>,
     /// Holds the server's end back until the WebSockets have ended.
     pub tracker: TaskTracker,
     /// Cancelled when they have had their time.
@@ -63,6 +66,9 @@ pub(super) fn router(context: Context) -> Router {
     let mut router = Router::new().route("/mqtt", get(mqtt)).route(HEALTH, get(health));
     if let Some(whep) = context.whep.clone() {
         router = router.merge(whep.router());
+    }
+    if let Some(metrics) = context.metrics.clone() {
+        router = router.route("/metrics", get(metrics::get).with_state(metrics));
     }
     for file in FILES {
         let etag = etag(file.bytes);
@@ -97,7 +103,7 @@ fn refuse(refusal: Refusal) -> Response {
     (status, format!("{refusal}\n")).into_response()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     // A second header of the name would make it ambiguous: as if it were malformed.
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -107,8 +113,17 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     }
 }
 
-async fn health() -> &'static str {
-    "ok\n"
+/// Whether it can serve, and in one word what does not move; a stranger learns no more.
+async fn health(State(context): State<Context>) -> Response {
+    let found = match &context.health {
+        Some(health) => health.check().await,
+        None => Ok(()),
+    };
+    let answer = match &found {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", trouble.word())),
+    };
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }
 
 fn etag(bytes: &[u8]) -> String {

@@ -49,6 +49,8 @@ pub(super) async fn run(
         broker: broker.clone(),
         names: settings.names.into(),
         whep: settings.whep,
+        health: settings.health,
+        metrics: settings.metrics,
         tracker: TaskTracker::new(),
         kill: CancellationToken::new(),
     };

@@ -77,6 +77,11 @@ impl Turn {
         format!("turn:[::1]:{}?transport=udp", self.port)
     }
 
+    /// By UDP, as a STUN server.
+    pub fn stun_url(&self) -> String {
+        format!("stun:[::1]:{}", self.port)
+    }
+
     async fn wait_until_up(&self) {
         let socket = tokio::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.unwrap();
         let binding_request = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];

@@ -5,12 +5,14 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pinhole::{
+    clock,
     config::Listen,
     listen,
     signal::{
         Carrier, CarrierEvent, OFFLINE_STATUS, Outgoing,
         broker::{Broker, Limits},
     },
+    status::{Health, Monitor},
     web::{self, WebSettings},
 };
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, QoS};
@@ -167,6 +169,25 @@ async fn foreign_names_and_methods_are_refused_but_health_is_told_to_all() {
     let post =
         format!("POST / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", site.at);
     assert_eq!(site.ask(&post).await.status, 405);
+}
+
+#[tokio::test]
+async fn health_says_in_a_word_what_does_not_move() {
+    // Signaling has ended: nobody takes its commands.
+    let (commands, _) = tokio::sync::mpsc::channel(1);
+    let monitor = Monitor {
+        started: clock::now(),
+        name: "Garden".to_owned(),
+        device: address().device,
+        cameras: Vec::new().into(),
+        commands,
+        broker: None,
+        whep: None,
+    };
+    let site =
+        Site::start(WebSettings { health: Some(Health::new(monitor)), ..WebSettings::default() }).await;
+    let health = site.get("/healthz", "").await;
+    assert_eq!((health.status, &health.body[..]), (503, &b"signaling\n"[..]));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Work;
 use crate::{
     clock,
+    peer::{Peers, tally::SessionCounts},
     signal::{desk::DeskCounters, people::Person},
 };
 
@@ -17,6 +18,8 @@ pub struct Report {
     pub carriers: Vec<CarrierReport>,
     /// All who are paired, in that order.
     pub people: Vec<Person>,
+    /// Sessions since the start; `None` while the agent is stopping.
+    pub sessions: Option<SessionCounts>,
     /// Sessions that have begun and do not play yet.
     pub connecting: usize,
     pub counters: DeskCounters,
@@ -87,6 +90,7 @@ impl Work {
         Report {
             carriers: carriers.map(|(carrier, condition)| condition.report(&carrier.name, now)).collect(),
             people: self.people(),
+            sessions: self.peers.as_ref().map(Peers::counts),
             connecting: self.connecting(),
             counters: self.desk.counters(),
         }

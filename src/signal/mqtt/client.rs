@@ -243,12 +243,7 @@ impl Client {
     }
 
     fn connected(&self, client: &AsyncClient, connack: &ConnAck) -> Result<(), Failure> {
-        let retain = connack.properties.as_ref().and_then(|properties| properties.retain_available);
-        if retain == Some(0) {
-            let why =
-                "it keeps no retained messages, which the camera's status needs: allow them on the broker";
-            return Err(Failure::new(&self.url, Kind::Refused, why));
-        }
+        reason::of_retain(&self.url, connack)?;
         client
             .try_subscribe(self.topic_in.clone(), QoS::AtLeastOnce)
             .map_err(|error| Failure::new(&self.url, Kind::Passing, error))

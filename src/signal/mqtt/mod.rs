@@ -6,6 +6,7 @@ mod backoff;
 mod client;
 mod connect;
 mod login;
+mod probe;
 mod reason;
 mod tls;
 mod url;
@@ -15,7 +16,10 @@ use std::{fmt, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 use rumqttc::{Broker, ConnectProperties, LastWill, MqttOptions, QoS};
 use tokio::sync::mpsc;
 
-pub use self::url::{BrokerUrl, Scheme, UrlError};
+pub use self::{
+    probe::{Usable, probe},
+    url::{BrokerUrl, Scheme, UrlError},
+};
 use super::{Address, Carrier, OFFLINE_STATUS, login::LoginKey};
 use crate::tasks;
 
@@ -126,6 +130,19 @@ pub fn trusting(ca: Option<PathBuf>) -> Result<Arc<rustls::ClientConfig>, MqttEr
 /// # Errors
 /// What can never work: the address, a file, or options that contradict each other.
 pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttError> {
+    let (url, mut options) = prepare(settings, &address)?;
+    let will = LastWill::new(address.topic_status(), OFFLINE_STATUS, QoS::AtLeastOnce, true, None);
+    options.set_last_will(will);
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let (outgoing, outgoing_out) = mpsc::channel(OUTGOING);
+    let name = url.to_string();
+    let client = client::Client::new(options, url, address, events_in, outgoing_out);
+    let task = tasks::spawn("mqtt client", client.run());
+    Ok(Carrier { name, events, outgoing, task })
+}
+
+/// What the client crate needs to connect.
+fn prepare(settings: MqttSettings, address: &Address) -> Result<(Arc<BrokerUrl>, MqttOptions), MqttError> {
     let url = Arc::new(BrokerUrl::parse(&settings.url)?);
     let tls = if url.scheme().is_secure() {
         Some(Arc::new(tls::Tls::new(settings.clone())?))
@@ -143,19 +160,14 @@ pub fn start(settings: MqttSettings, address: Address) -> Result<Carrier, MqttEr
     if settings.password.is_some() && tls.is_none() && !is_this_machine(url.host()) {
         tracing::warn!(broker = %url, "the password goes over the network unencrypted: use mqtts:// or wss://");
     }
-    let mut options = options(&settings, &url, &address);
+    let mut options = options(&settings, &url, address);
     {
         let url = Arc::clone(&url);
         options.set_socket_connector(move |_, _| {
             connect::connect(Arc::clone(&url), tls.as_ref().map(|tls| tls.current()))
         });
     }
-    let (events_in, events) = mpsc::channel(EVENTS);
-    let (outgoing, outgoing_out) = mpsc::channel(OUTGOING);
-    let name = url.to_string();
-    let client = client::Client::new(options, url, address, events_in, outgoing_out);
-    let task = tasks::spawn("mqtt client", client.run());
-    Ok(Carrier { name, events, outgoing, task })
+    Ok((url, options))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -178,8 +190,7 @@ fn options(settings: &MqttSettings, url: &BrokerUrl, address: &Address) -> MqttO
         .set_connect_properties(properties)
         .set_max_packet_size(Some(PACKET_MAX))
         .set_keep_alive(u16::try_from(settings.keep_alive.as_secs().max(5)).unwrap_or(u16::MAX))
-        .set_connect_timeout(connect::WHOLE)
-        .set_last_will(LastWill::new(address.topic_status(), OFFLINE_STATUS, QoS::AtLeastOnce, true, None));
+        .set_connect_timeout(connect::WHOLE);
     if let Some(key) = &settings.login {
         login::set(&mut options, key);
     }

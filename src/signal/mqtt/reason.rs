@@ -3,7 +3,10 @@
 
 use std::{error::Error, io};
 
-use rumqttc::{ConnectReturnCode, ConnectionError, DisconnectReasonCode, StateError, SubscribeReasonCode};
+use rumqttc::{
+    ConnAck, ConnectReturnCode, ConnectionError, DisconnectReasonCode, PubAckReason, StateError,
+    SubscribeReasonCode,
+};
 use rustls::{AlertDescription, CertificateError};
 
 use super::{backoff::Kind, connect::ConnectFault, url::BrokerUrl};
@@ -219,6 +222,27 @@ pub(super) fn of_login(url: &BrokerUrl, error: &ConnectionError) -> Option<Failu
         _ => return None,
     };
     Some(Failure::new(url, Kind::Refused, why))
+}
+
+/// A broker that cannot keep the camera's status.
+pub(super) fn of_retain(url: &BrokerUrl, connack: &ConnAck) -> Result<(), Failure> {
+    let retain = connack.properties.as_ref().and_then(|properties| properties.retain_available);
+    if retain == Some(0) {
+        let why = "it keeps no retained messages, which the camera's status needs: allow them on the broker";
+        return Err(Failure::new(url, Kind::Refused, why));
+    }
+    Ok(())
+}
+
+/// A publication that was refused.
+pub(super) fn of_publication(url: &BrokerUrl, topic: &str, reason: PubAckReason) -> Failure {
+    let why = match reason {
+        PubAckReason::NotAuthorized => {
+            format!("it refuses messages to {topic}: allow this user to publish there (docs/brokers.md)")
+        }
+        other => format!("it refuses messages to {topic} ({other:?})"),
+    };
+    Failure::new(url, Kind::Refused, why)
 }
 
 fn of_connack(url: &BrokerUrl, code: ConnectReturnCode) -> Failure {

@@ -56,7 +56,8 @@ impl fmt::Debug for Token {
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    fn of(token: &str) -> Self {
+    /// Of a token's text.
+    pub fn of(token: &str) -> Self {
         Self(digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
@@ -70,8 +71,8 @@ impl TokenHash {
         Some(Self(from_base64(text)?.try_into().ok()?))
     }
 
-    /// In the same time wherever they differ.
-    fn is(&self, other: &Self) -> bool {
+    /// Whether it is the same, found in the same time wherever they differ.
+    pub fn is(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
     }
 }

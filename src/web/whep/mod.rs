@@ -17,6 +17,7 @@ mod resource;
 mod sessions;
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -30,6 +31,7 @@ use axum::{
     routing::any,
 };
 
+pub(super) use self::request::token;
 use self::{answer::Allowed, sessions::Sessions};
 use crate::{
     clock,
@@ -50,12 +52,36 @@ struct Inner {
     sessions: Arc<Sessions>,
     /// Shared by all connections; held for one refusal.
     strangers: Mutex<Strangers>,
+    answers: Arc<Answers>,
+}
+
+/// How many requests were answered, by HTTP status.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Shared by all connections; held for one answer.
+    by_status: Mutex<BTreeMap<u16, u64>>,
+}
+
+impl Answers {
+    /// Since the start.
+    pub fn read(&self) -> BTreeMap<u16, u64> {
+        self.by_status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, status: u16) {
+        *self.by_status.lock().unwrap_or_else(PoisonError::into_inner).entry(status).or_default() += 1;
+    }
 }
 
 impl Whep {
     pub fn new(doorbell: Doorbell) -> Self {
         let strangers = Mutex::new(Strangers::new(clock::now()));
-        Self(Arc::new(Inner { doorbell, sessions: Arc::default(), strangers }))
+        Self(Arc::new(Inner { doorbell, sessions: Arc::default(), strangers, answers: Arc::default() }))
+    }
+
+    /// What was answered, as it is counted.
+    pub fn answers(&self) -> Arc<Answers> {
+        Arc::clone(&self.0.answers)
     }
 
     /// All routes.
@@ -66,6 +92,7 @@ impl Whep {
             .route("/whep/{camera}", any(endpoint))
             .route("/whep/{camera}/{session}", any(resource))
             .layer(middleware::map_response(answer::for_everyone))
+            .layer(middleware::map_response_with_state(self.answers(), count))
             .with_state(self)
     }
 
@@ -110,4 +137,9 @@ async fn resource(
         _ => return answer::not_allowed(Allowed::Session),
     };
     done.unwrap_or_else(IntoResponse::into_response)
+}
+
+async fn count(State(answers): State<Arc<Answers>>, response: Response) -> Response {
+    answers.count(response.status().as_u16());
+    response
 }

@@ -23,7 +23,7 @@ const BODY_TIME: Duration = Duration::from_secs(5);
 const MAX_PREFIX: usize = 128;
 
 /// The bearer token, by the `Authorization` field alone: an address with a token in it gets into logs and histories.
-pub(super) fn token(request: &Request) -> Option<&str> {
+pub(in crate::web) fn token(request: &Request) -> Option<&str> {
     bearer(field(request.headers(), &header::AUTHORIZATION)?)
 }
 
