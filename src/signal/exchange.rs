@@ -3,7 +3,8 @@
 //! envelope means (`desk`), and what a viewer gets (`peer`).
 //!
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
-//! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
+//! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and
+//! nothing else.
 
 mod by_hand;
 mod people_work;
