@@ -41,8 +41,9 @@ use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
     door::{Doorkeeper, Knock},
-    keys::{self, KeyStore, ViewerRecord},
+    keys::{self, KeyError, KeyStore, ViewerRecord},
     link::PairingSecret,
+    login::AcceptedDevice,
     message::{ByeReason, ErrorCode, Role, ToViewer},
     pairing::Invite,
     people::{self, ClockNotSet, NotRevoked, Person, Standing},
@@ -80,6 +81,8 @@ pub enum Command {
     },
     /// All viewers, in the order in which they were paired.
     Viewers { reply: oneshot::Sender<Vec<Person>> },
+    /// What other agents' configurations have to hold of this device's key, which is made when it is first asked for.
+    DeviceKey { reply: oneshot::Sender<Result<AcceptedDevice, KeyError>> },
     /// Whether the task moves.
     Ping { reply: oneshot::Sender<()> },
     /// How signaling is doing.
@@ -163,6 +166,10 @@ impl Exchange {
                     }
                     Some(Command::Viewers { reply }) => {
                         let _ = reply.send(work.people());
+                    }
+                    Some(Command::DeviceKey { reply }) => {
+                        let key = tokio::task::block_in_place(|| work.store.login_key());
+                        let _ = reply.send(key.map(|key| key.public()));
                     }
                     Some(Command::Ping { reply }) => {
                         let _ = reply.send(());
