@@ -26,9 +26,11 @@ use crate::{
     inviter::{Inviter, Stopped},
     log::Log,
     pipeline::CameraHandle,
+    privacy::Privacy,
     reload,
     signal::{
         exchange::{Command, HandReply},
+        keys::KeyError,
         people::NotRevoked,
     },
     status::Monitor,
@@ -49,6 +51,7 @@ pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
     pub monitor: Monitor,
+    pub privacy: Privacy,
     /// Where the configuration is read again.
     pub reload: mpsc::Sender<reload::Ask>,
     /// Whether tokens are good for anything.
@@ -190,6 +193,20 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
                 Ok(Ok(HandReply { what, name, text })) => Reply::Answer { what, name, text },
                 Ok(Err(message)) => Reply::Error(message),
                 Err(stopped) => failed(stopped),
+            }
+        }
+        Request::Privacy { set } => {
+            let privacy = reach.privacy.clone();
+            let done = tasks::blocking(move || {
+                set.map_or(Ok(()), |wanted| privacy.set(wanted, "a command"))?;
+                Ok::<_, KeyError>(*privacy.watch().borrow())
+            });
+            match done.await {
+                Ok(Ok(state)) => Reply::Privacy(state),
+                Ok(Err(error)) => Reply::Error(error.to_string()),
+                Err(_) => Reply::Error(
+                    "the switch failed, which is a fault in pinhole: see the agent's log".to_owned(),
+                ),
             }
         }
         Request::Status {} => match reach.monitor.status().await {
