@@ -64,8 +64,7 @@ use crate::{
         desk::Desk,
         door::Doorbell,
         exchange::{Command, Exchange},
-        keys::{self, KeyError, KeyStore},
-        login::LoginKey,
+        keys::{self, KeyStore},
         message::Role,
         mqtt::{self, MqttSettings},
         people,
@@ -95,12 +94,11 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         Some(at) => Some(listen::bind(at, "broker.listen").await?),
         None => None,
     };
-    let login_key = store.login_key().map(Arc::new);
 
     let (cameras, pipelines) = start_cameras(&config.cameras, sources)?;
     let (broker, mut carriers) = start_carriers(&config, &address)?;
     if let Some(hub) = &config.broker.house.hub {
-        carriers.push(start_at_hub(hub, login_key.as_ref(), &address)?);
+        carriers.push(start_at_hub(hub, &store, &address)?);
     }
     let ice = IceServers::start(config.webrtc.ice_servers.clone())?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
@@ -155,15 +153,11 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
     }
     let service = systemd::start(monitor.clone());
-    let device_key = match &login_key {
-        Ok(key) => Ok(key.public().to_string()),
-        Err(error) => Err(error.to_string()),
-    };
     let (reload, reloader) =
         reload::start(config.clone(), again, reload::Parts { cameras, peers: tuner, names, told });
     let control = control::start(
         &config.control,
-        Reach { inviter, cameras: reached, monitor, privacy, reload, log, device_key, whep: config.web.whep },
+        Reach { inviter, cameras: reached, monitor, privacy, reload, log, whep: config.web.whep },
     );
 
     let failed = tokio::select! {
@@ -318,9 +312,9 @@ fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Brok
 }
 
 /// The carrier by another agent's broker. Its key is needed there, and not before.
-fn start_at_hub(hub: &Hub, key: Result<&Arc<LoginKey>, &KeyError>, address: &Address) -> Result<Carrier> {
-    let key = key.map_err(|error| anyhow!("broker.hub needs this device's key: {error}"))?;
-    let settings = MqttSettings { login: Some(Arc::clone(key)), ..MqttSettings::new(&hub.broker) };
+fn start_at_hub(hub: &Hub, store: &KeyStore, address: &Address) -> Result<Carrier> {
+    let key = store.login_key().map_err(|error| anyhow!("broker.hub needs this device's key: {error}"))?;
+    let settings = MqttSettings { login: Some(Arc::new(key)), ..MqttSettings::new(&hub.broker) };
     mqtt::start(settings, address.clone()).context("broker.hub")
 }
 

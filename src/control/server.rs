@@ -57,8 +57,6 @@ pub struct Reach {
     /// Whether tokens are good for anything.
     pub whep: Switch,
     pub log: Log,
-    /// What other agents' configurations have to hold of this device's key, or why there is none.
-    pub device_key: Result<String, String>,
 }
 
 /// The socket, being served.
@@ -228,9 +226,10 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)
         }
-        Request::DeviceKey {} => match &reach.device_key {
-            Ok(key) => Reply::DeviceKey(key.clone()),
-            Err(error) => Reply::Error(error.clone()),
+        Request::DeviceKey {} => match ask(inviter, |reply| Command::DeviceKey { reply }).await {
+            Ok(Ok(key)) => Reply::DeviceKey(key.to_string()),
+            Ok(Err(error)) => Reply::Error(error.to_string()),
+            Err(stopped) => failed(stopped),
         },
         Request::Revoke { who } => match ask(inviter, |reply| Command::Revoke { who, reply }).await {
             Ok(Ok(person)) => Reply::Revoked(person),
