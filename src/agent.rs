@@ -20,6 +20,7 @@
 //!                          such); what clients ask waits for the exchange (64, all together; full: 503)
 //!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
+//!  task    reload          reads the configuration again when it is asked to (4 may wait)
 //!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
 //! ```
 //!
@@ -32,7 +33,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -55,6 +56,8 @@ use crate::{
     log::Log,
     peer::{self, PeerSettings, ice::IceServers, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
+    privacy::{self, Privacy},
+    reload::{self, Again},
     signal::{
         Address, Carrier,
         broker::{self, Broker, Limits},
@@ -67,9 +70,9 @@ use crate::{
         mqtt::{self, MqttSettings},
         people,
     },
-    status::{Health, Monitor},
+    status::{Health, Monitor, Told},
     systemd, tasks,
-    web::{self, Metrics, WebSettings, whep::Whep},
+    web::{self, Metrics, Names, WebSettings, whep::Whep},
 };
 
 /// Messages from sessions to the exchange.
@@ -79,11 +82,13 @@ const QUEUE: usize = 256;
 ///
 /// # Errors
 /// Why it cannot serve: one sentence that names the thing, the reason and the remedy.
-pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Output = ()>) -> Result<()> {
     let started = clock::now();
     let store = KeyStore::open(&config.state_dir)?;
     let address = Address { root: config.broker.root.clone(), device: store.device() };
-    let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
+    let private = privacy::saved(&config.state_dir)?;
+    let sources =
+        config.cameras.iter().map(|camera| find_source(camera, private)).collect::<Result<Vec<_>>>()?;
     let listener = listen::bind(config.web.listen, "--listen ADDR:PORT").await?;
     let bound = listener.local_addr().context("the page's listener has no address")?;
     let broker_listener = match config.broker.house.listen {
@@ -100,7 +105,9 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
     let ice = IceServers::start(config.webrtc.ice_servers.clone())?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
     let reached: Arc<[CameraHandle]> = cameras.clone().into();
-    let peers = peer::start(peer_settings(&config, ice), cameras, to_viewers);
+    let privacy = Privacy::open(config.state_dir.clone(), Arc::clone(&reached))?;
+    let peers = peer::start(peer_settings(&config, ice, &privacy), cameras.clone(), to_viewers);
+    let tuner = peers.tuner();
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
     let (commands, queue) = mpsc::channel(8);
@@ -116,16 +123,19 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
         Switch::On => Some(Whep::new(doorbell)),
         Switch::Off => None,
     };
+    let (told, is_told) = watch::channel(Told { name: config.name.clone(), configuration: None });
     let monitor = Monitor {
         started,
-        name: config.name.clone(),
+        told: is_told,
         device: address.device,
         cameras: Arc::clone(&reached),
         commands: commands.clone(),
+        privacy: privacy.watch(),
         broker: broker.clone(),
         whep: whep.as_ref().map(Whep::answers),
     };
     let settings = web_settings(&config, whep, &monitor);
+    let names = settings.names.clone();
     let mut web = web::serve(listener, settings, broker, web_stop.clone());
     let inviter = Inviter {
         listen: config.web.listen,
@@ -149,9 +159,11 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
         Ok(key) => Ok(key.public().to_string()),
         Err(error) => Err(error.to_string()),
     };
+    let (reload, reloader) =
+        reload::start(config.clone(), again, reload::Parts { cameras, peers: tuner, names, told });
     let control = control::start(
         &config.control,
-        Reach { inviter, cameras: reached, monitor, log, device_key, whep: config.web.whep },
+        Reach { inviter, cameras: reached, monitor, privacy, reload, log, device_key, whep: config.web.whep },
     );
 
     let failed = tokio::select! {
@@ -164,6 +176,7 @@ pub async fn run(config: Config, log: Log, stop: impl Future<Output = ()>) -> Re
     info!("stopping");
     service.stopping().await;
     control.stop().await;
+    reloader.abort();
     if !exchange.is_finished() {
         let (done, sessions_ended) = oneshot::channel();
         let _ = commands.send(Command::EndSessions { done }).await;
@@ -202,13 +215,14 @@ fn why(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> String
 /// The configured camera, opened once for a moment where that disturbs nobody: a wrong path or size is told at the
 /// start and not to the first viewer. One that is absent, in use or does not work just now may be there later: viewers
 /// see a slate until then.
-fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
+fn find_source(camera: &CameraConfig, private: Switch) -> Result<Arc<dyn CameraSource>> {
     let source = match &camera.source {
         Source::Named(spec) => spec.clone().source(),
         Source::Auto => camera::auto::source(camera.bitrate),
     };
     // A program is not run only to see whether it runs.
-    let opens_at_start = !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_)));
+    let opens_at_start =
+        private == Switch::Off && !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_)));
     if camera.encoder == Choice::M2m && choice::encoders().is_empty() {
         return Err(EncodeError::NoHardware.into());
     }
@@ -310,13 +324,14 @@ fn start_at_hub(hub: &Hub, key: Result<&Arc<LoginKey>, &KeyError>, address: &Add
     mqtt::start(settings, address.clone()).context("broker.hub")
 }
 
-fn peer_settings(config: &Config, ice: IceServers) -> PeerSettings {
+fn peer_settings(config: &Config, ice: IceServers, privacy: &Privacy) -> PeerSettings {
     PeerSettings {
         rtc: RtcSettings { addresses: None },
         max_viewers: config.webrtc.max_viewers as usize,
         device_name: config.name.clone(),
         ice,
         timings: Timings::default(),
+        privacy: privacy.watch(),
     }
 }
 
@@ -333,7 +348,7 @@ fn web_settings(config: &Config, whep: Option<Whep>, monitor: &Monitor) -> WebSe
         (readers, token) => Some(Metrics::new(*readers, token.as_ref(), monitor.clone())),
     };
     let health = Some(Health::new(monitor.clone()));
-    let names = config.web.names.iter().cloned().chain(name).collect();
+    let names = Names::new(name, config.web.names.clone());
     WebSettings { names, whep, health, metrics, ..WebSettings::default() }
 }
 

@@ -1,10 +1,16 @@
 //! The command: arguments, logging, the runtime, signals, the exit code. Everything else is in the library.
 
-use std::{future::poll_fn, io, process::ExitCode, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    io::{self, IsTerminal},
+    process::ExitCode,
+    task::Poll,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Parser;
-use pinhole::{agent, cli, cli::Cli, config, config::Config, log, tasks};
+use pinhole::{agent, cli, cli::Cli, config, config::Config, log, reload::Again, tasks};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
@@ -44,7 +50,11 @@ fn run(arguments: &Cli) -> anyhow::Result<()> {
         .build()?;
     let ended = runtime.block_on(async {
         let stop = stop_signals()?;
-        agent::run(config, log, stop).await
+        // A terminal that closes ends what was started in it, as it always did.
+        let hangup = if io::stdin().is_terminal() { None } else { Some(signal(SignalKind::hangup())?) };
+        let run = arguments.run.clone();
+        let again = Again { reread: Box::new(move || Config::load(&run)), hangup };
+        agent::run(config, again, log, stop).await
     });
     // A driver that never answers holds its thread, and shall not hold the agent.
     runtime.shutdown_timeout(LEFT_OVER);

@@ -42,6 +42,7 @@ use crate::{
         orientation::{Orientation, Rotation},
     },
     clock,
+    config::Switch,
     encode::{
         Bitrate, EncodeError, EncodedFrame, Output,
         choice::{self, Choice, InUse, Kind, Made},
@@ -187,6 +188,7 @@ fn start_with(settings: CameraSettings, parts: Parts) -> io::Result<(CameraHandl
         controls: CameraControls::new(Arc::clone(&parts.source)),
         stills: Stills::default(),
         ages: Ages::default(),
+        name: Mutex::new(settings.name.clone()),
         settings,
     });
     let slate = Slate::new(Arc::clone(&shared), parts.timing);
@@ -245,7 +247,10 @@ impl Timing {
 }
 
 struct Shared {
+    /// As they were at the start: [`Self::name`] and the control's bit rate may change.
     settings: CameraSettings,
+    /// What people call it now; held for a copy.
+    name: Mutex<String>,
     /// What viewers want and the thread obeys, and its counters. Held for a few lines, by the thread twice a frame.
     control: Mutex<Control>,
     /// Signalled when there may be something to do for a thread that waits, and when it has ended.
@@ -273,6 +278,10 @@ impl Shared {
     fn control(&self) -> MutexGuard<'_, Control> {
         // Each change to it is a single assignment or counter, so it is usable after a panic elsewhere.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self) -> MutexGuard<'_, String> {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Instant {
@@ -340,6 +349,22 @@ impl CameraHandle {
         &self.shared.settings
     }
 
+    /// What people call it, now.
+    pub fn name(&self) -> String {
+        self.shared.name().clone()
+    }
+
+    /// It is called so from now on. What is written into its pictures stays.
+    pub fn rename(&self, name: String) {
+        *self.shared.name() = name;
+    }
+
+    /// It is encoded at this rate from now on, where nothing speaks against it, and never at more. A rate above the one
+    /// before needs another encoder, whose first picture is a key frame.
+    pub fn set_ceiling(&self, bitrate: Bitrate) {
+        self.shared.control().bitrate.set_ceiling(bitrate);
+    }
+
     /// A new viewer: it counts as one for as long as the subscription lives. The first opens the camera; one second
     /// after the last it is closed.
     pub fn subscribe(&self) -> Subscription {
@@ -348,6 +373,17 @@ impl CameraHandle {
         self.shared.control().viewer_came();
         self.shared.changed.notify_all();
         Subscription { handle: self.clone(), cursor, turning: Turns::Itself }
+    }
+
+    /// Closes the camera, whoever watches, and keeps it closed until it is turned off again.
+    pub fn set_privacy(&self, privacy: Switch) {
+        self.shared.control().private = privacy;
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether privacy keeps it closed.
+    pub fn privacy(&self) -> Switch {
+        self.shared.control().private
     }
 
     /// Asks for a key frame, for a viewer that cannot decode without. Requests are merged, and the key frames made for

@@ -60,7 +60,7 @@ struct Speaker {
 }
 
 impl Speaker {
-    async fn run(self, period: Duration, stop: CancellationToken) {
+    async fn run(mut self, period: Duration, stop: CancellationToken) {
         loop {
             if self.feeds {
                 match self.monitor.check().await {
@@ -70,21 +70,34 @@ impl Speaker {
                     }
                 }
             }
-            tell(&[NotifyState::Status(&line(&self.monitor.cameras()))]);
+            let told = self.monitor.told.borrow_and_update().configuration.clone();
+            tell(&[NotifyState::Status(&line(told.as_deref(), &self.monitor.cameras()))]);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Ok(()) = self.monitor.told.changed() => {}
                 () = clock::sleep(period) => {}
             }
         }
     }
 }
 
-/// The cameras, as `systemctl status` shows them.
-fn line(cameras: &[CameraStatus]) -> String {
-    let parts: Vec<String> =
-        cameras.iter().map(|camera| format!("{}: {}", camera.id, describe(camera))).collect();
-    parts.join("; ")
+/// That the configuration is read again (`ExecReload=` in systemd.service(5)).
+pub fn reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// That it was, whatever came of it: the line of status says that.
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// What is to be said of the configuration, and the cameras, as `systemctl status` shows them.
+fn line(configuration: Option<&str>, cameras: &[CameraStatus]) -> String {
+    let cameras = cameras.iter().map(|camera| format!("{}: {}", camera.id, describe(camera)));
+    configuration.map(str::to_owned).into_iter().chain(cameras).collect::<Vec<_>>().join("; ")
 }
 
 fn describe(camera: &CameraStatus) -> String {
@@ -92,6 +105,7 @@ fn describe(camera: &CameraStatus) -> String {
     let people = if viewers == 1 { "1 viewer".to_owned() } else { format!("{viewers} viewers") };
     match (camera.state, &camera.picture) {
         (StateName::Closed, _) => "closed, nobody watches".to_owned(),
+        (StateName::Private, _) => "closed for privacy".to_owned(),
         (StateName::Streaming, Some(picture)) => {
             let fps = (picture.frames_per_second * 10.0).round() / 10.0;
             let kilobits = camera.bits_per_second / 1000.0;

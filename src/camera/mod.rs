@@ -222,4 +222,9 @@ pub trait CameraSource: Send + Sync {
     fn control_node(&self) -> Option<PathBuf> {
         None
     }
+
+    /// Whether it was told a bit rate when it was made, and encodes at that.
+    fn rate_is_fixed(&self) -> bool {
+        false
+    }
 }

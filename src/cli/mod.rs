@@ -1,11 +1,12 @@
 //! The command line, as clap reads it, and what the commands beside the agent do, each in a file. Flags may also be
 //! given by the environment (`PINHOLE_…`). A command runs in a process of its own, and blocks.
 //!
-//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`.
+//! - `people`: `pinhole pair`, `viewers`, `revoke`, `device-key`, `log-level`, `reload`.
 //! - `answer`: `pinhole answer`.
 //! - `check`: `pinhole check`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
+//! - `setup`: `pinhole setup`.
 //! - `snapshot`: `pinhole snapshot`.
 //! - `status`: `pinhole status`.
 //! - `files`: files that are written as a whole.
@@ -19,6 +20,7 @@ mod devices;
 mod files;
 mod people;
 mod place;
+mod setup;
 mod snapshot;
 mod status;
 mod table;
@@ -36,6 +38,7 @@ use clap::{
 
 use crate::{
     camera::controls::Setting,
+    config::Switch,
     config::{self, BitrateValue, ConfigError, Size},
     control::{
         client::AskError,
@@ -44,6 +47,7 @@ use crate::{
     },
     encode::choice::Choice,
     links::Output,
+    setup::{Asking, Given, SetupError},
     signal::{
         message::{Role, printable},
         pairing::MAX_NAME,
@@ -121,8 +125,39 @@ pub enum Command {
         #[arg(long, conflicts_with = "json")]
         watch: bool,
     },
+    /// Have the running agent read its configuration again, and say which changes it took up and which need a restart
+    Reload,
+    /// Close all cameras, end all sessions and let nobody in; or turn that off again; without a word, tell which it is
+    Privacy {
+        #[arg(value_name = "on|off", value_parser = switch_parser())]
+        set: Option<Switch>,
+    },
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
+    /// Ask for camera, name and broker, write the configuration, start the service with it, and print links
+    Setup {
+        /// Ask nothing: take what is given here, and leave the rest as it is
+        #[arg(long)]
+        yes: bool,
+        /// Where pictures come from, as in the configuration (`source`)
+        #[arg(long, value_name = "SOURCE", id = "set-camera")]
+        camera: Option<String>,
+        /// What viewers see as the device's name
+        #[arg(long)]
+        name: Option<String>,
+        /// `embedded`, or a broker of yours: mqtt://HOST, mqtts://HOST, ws://HOST/PATH or wss://HOST/PATH
+        #[arg(long, value_name = "URL", id = "set-broker")]
+        broker: Option<String>,
+        /// Where browsers reach that broker, its WebSocket listener: ws:// or wss://
+        #[arg(long, value_name = "URL", id = "set-broker-page", requires = "set-broker")]
+        broker_page: Option<String>,
+        /// User name at that broker
+        #[arg(long, value_name = "NAME", id = "set-broker-user", requires = "set-broker")]
+        broker_user: Option<String>,
+        /// File with the password for that broker; it is copied
+        #[arg(long, value_name = "FILE", id = "set-broker-password-file", requires = "set-broker-user")]
+        broker_password_file: Option<PathBuf>,
+    },
     /// Look at everything that pinhole needs (cameras, encoder, brokers, network, disk), and say what to do about it
     Check {
         /// Only this camera: one of the configuration by its id, or a source as for the agent
@@ -169,6 +204,8 @@ pub enum CommandError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Setup(#[from] SetupError),
+    #[error(transparent)]
     Ask(#[from] AskError),
     #[error("{0}")]
     Refused(String),
@@ -190,6 +227,8 @@ impl CommandError {
             | Reply::Whep { .. }
             | Reply::Viewers(_)
             | Reply::Status(_)
+            | Reply::Privacy(_)
+            | Reply::Reloaded(_)
             | Reply::Revoked(_)
             | Reply::Answer { .. }
             | Reply::DeviceKey(_)
@@ -215,7 +254,7 @@ fn bad(count: usize) -> String {
 pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
     let sockets = match command {
         // It tells itself what is wrong with the configuration.
-        Command::Check { .. } => Vec::new(),
+        Command::Check { .. } | Command::Setup { .. } => Vec::new(),
         _ => config::control_sockets(args)?,
     };
     let mut out = Stdout(io::stdout());
@@ -226,14 +265,28 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Pair { role, name, expires, whep: _ } => {
             people::pair(&sockets, *role, name.as_deref(), *expires, &mut out)
         }
+        Command::Setup { yes, camera, name, broker, broker_page, broker_user, broker_password_file } => {
+            let given = Given {
+                camera: camera.clone(),
+                name: name.clone(),
+                broker: broker.clone(),
+                broker_page: broker_page.clone(),
+                broker_user: broker_user.clone(),
+                broker_password_file: broker_password_file.clone(),
+            };
+            let asking = if *yes { Asking::Nobody } else { Asking::Person };
+            setup::run(args, &given, asking, &mut out)
+        }
         Command::Check { camera, json } => check::run(args, camera.as_deref(), *json, &mut out),
         Command::Status { json: true, .. } => status::run(&sockets, status::Form::Json, &mut out),
         Command::Status { watch: true, .. } => status::run(&sockets, status::Form::Watch, &mut out),
         Command::Status { .. } => status::run(&sockets, status::Form::Text, &mut out),
         Command::Viewers { json } => people::viewers(&sockets, *json, &mut out),
         Command::Revoke { who } => people::revoke(&sockets, who, &mut out),
+        Command::Reload => people::reload(&sockets, &mut out),
         Command::LogLevel { filter } => people::log_level(&sockets, filter),
         Command::Answer { offer, out: file, wait } => answer::run(&sockets, offer, file, *wait, &mut out),
+        Command::Privacy { set } => people::privacy(&sockets, *set, &mut out),
         Command::DeviceKey => people::device_key(&sockets, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
@@ -271,6 +324,10 @@ impl Stdout {
 fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::name))
         .map(|name| Role::ALL.into_iter().find(|role| role.name() == name).expect("one of these names"))
+}
+
+fn switch_parser() -> impl TypedValueParser<Value = Switch> {
+    PossibleValuesParser::new(["on", "off"]).map(|word| if word == "on" { Switch::On } else { Switch::Off })
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {

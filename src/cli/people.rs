@@ -1,4 +1,4 @@
-//! `pinhole pair`, `viewers`, `revoke`, `device-key` and `log-level`: asks the running agent, and shows what it answers.
+//! `pinhole pair`, `viewers`, `revoke`, `privacy`, `device-key` and `log-level`: asks the running agent, and shows what it answers.
 //! Not here: what is done (`control::server`).
 
 use std::{path::PathBuf, time::Duration};
@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{CommandError, Stdout};
 use crate::{
     clock,
+    config::Switch,
     control::{
         client::ask,
         message::{Reply, Request},
@@ -77,6 +78,21 @@ pub(super) fn viewers(sockets: &[PathBuf], json: bool, out: &mut Stdout) -> Resu
     }
 }
 
+/// Turns privacy on or off, or tells which it is.
+pub(super) fn privacy(
+    sockets: &[PathBuf],
+    set: Option<Switch>,
+    out: &mut Stdout,
+) -> Result<(), CommandError> {
+    match ask(sockets, &Request::Privacy { set })? {
+        Reply::Privacy(Switch::On) => {
+            out.print("privacy is on: the cameras are closed, and nobody is let in\n")
+        }
+        Reply::Privacy(Switch::Off) => out.print("privacy is off\n"),
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
 /// The public key for another agent's configuration; for a person, where to put it.
 pub(super) fn device_key(sockets: &[PathBuf], out: &mut Stdout) -> Result<(), CommandError> {
     match ask(sockets, &Request::DeviceKey {})? {
@@ -99,6 +115,14 @@ pub(super) fn revoke(sockets: &[PathBuf], who: &str, out: &mut Stdout) -> Result
             let table = show::table(&who, clock::since_epoch());
             Err(CommandError::Refused(format!("{message}\n{}", table.trim_end())))
         }
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
+/// The configuration anew.
+pub(super) fn reload(sockets: &[PathBuf], out: &mut Stdout) -> Result<(), CommandError> {
+    match ask(sockets, &Request::Reload {})? {
+        Reply::Reloaded(outcome) => out.print(&format!("{outcome}\n")),
         other => Err(CommandError::unexpected(other)),
     }
 }

@@ -56,6 +56,9 @@ fn text(status: &Status) -> String {
     let mut text =
         format!("{}: pinhole {}, running for {}\n", status.name, status.version, length(status.uptime_s));
     text.push_str(&format!("device {}{}\n", status.device, host(&status.host)));
+    if let Some(configuration) = &status.configuration {
+        text.push_str(&format!("Configuration\n{}", wrapped(configuration)));
+    }
     for camera in &status.cameras {
         text.push('\n');
         text.push_str(&about_camera(camera));
@@ -90,6 +93,7 @@ fn about_camera(camera: &CameraStatus) -> String {
     };
     lines.push(match (camera.state, &camera.picture) {
         (StateName::Closed, _) => "closed, as nobody watches".to_owned(),
+        (StateName::Private, _) => "closed for privacy; `pinhole privacy off` opens it".to_owned(),
         (StateName::Streaming, Some(picture)) => {
             let fps = camera.frames_per_second;
             let kilobits = camera.bits_per_second / 1000.0;
@@ -242,8 +246,10 @@ mod tests {
         Status {
             version: "0.1.0".into(),
             name: "Garden".into(),
+            configuration: None,
             device: "abcdefghijkl2345".into(),
             uptime_s: 7200,
+            privacy: crate::config::Switch::Off,
             cameras: vec![front, back],
             signaling: Report {
                 carriers: vec![carrier, far],

@@ -26,7 +26,7 @@ const MAX_ALPN: usize = 255;
 const MAX_CLIENT_ID: usize = 128;
 
 /// How signaling travels.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BrokerConfig {
     /// The first level of every topic.
     pub root: String,
@@ -52,7 +52,7 @@ pub enum Embedded {
 }
 
 /// A broker of the user's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalBroker {
     pub url: String,
     pub user: Option<String>,
@@ -70,7 +70,7 @@ pub struct ExternalBroker {
 }
 
 /// An external broker as browsers reach it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageBroker {
     pub url: String,
     /// The account that all viewers share there, where the broker wants one. It travels in the links.

@@ -8,7 +8,7 @@ use crate::signal::login::AcceptedDevice;
 const MAX_DEVICES: usize = 32;
 
 /// What binds the agents of a house together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct House {
     /// Where the embedded broker takes TCP connections; it always has `/mqtt` on the page's port.
     pub listen: Option<Listen>,

@@ -7,7 +7,9 @@ use thiserror::Error;
 
 use crate::{
     camera::controls::{Control, Setting},
+    config::Switch,
     links::Place,
+    reload::Outcome,
     signal::{exchange::Carried, message::Role, people::Person, whep::token::Token},
     status::Status,
 };
@@ -46,6 +48,10 @@ pub enum Request {
     Viewers {},
     /// What the agent is doing.
     Status {},
+    /// Reads the configuration again.
+    Reload {},
+    /// Turns privacy on or off; without, tells which it is.
+    Privacy { set: Option<Switch> },
     /// What another agent's configuration has to hold of this device's key.
     #[serde(rename = "device-key")]
     DeviceKey {},
@@ -87,6 +93,8 @@ pub enum Reply {
     },
     Viewers(Vec<Person>),
     Status(Box<Status>),
+    Privacy(Switch),
+    Reloaded(Outcome),
     Revoked(Person),
     DeviceKey(String),
     /// More than one viewer is meant. Nothing was done.
@@ -138,6 +146,8 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Status {}
+            | Self::Privacy { .. }
+            | Self::Reload {}
             | Self::Revoke { .. }
             | Self::Log { .. }
             | Self::DeviceKey {}
@@ -169,6 +179,8 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Status {}
+            | Self::Privacy { .. }
+            | Self::Reload {}
             | Self::Revoke { .. }
             | Self::Log { .. }
             | Self::DeviceKey {}
@@ -200,6 +212,9 @@ mod tests {
             Request::Whep { role: Role::View, name: "OBS".into(), lifetime_s: Some(60) },
             Request::Viewers {},
             Request::Status {},
+            Request::Privacy { set: Some(Switch::On) },
+            Request::Privacy { set: None },
+            Request::Reload {},
             Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },
             Request::Log { filter: "info,pinhole::signal=debug".into() },
@@ -259,6 +274,7 @@ mod tests {
             Reply::Several { message: "two".into(), who: Vec::new() },
             Reply::Picture { bytes: 7 },
             Reply::Done,
+            Reply::Reloaded(Outcome::default()),
             Reply::Answer { what: Carried::Answer, name: "A".into(), text: "pinhole1:\n.".into() },
             Reply::NoCamera { message: "none".into() },
             Reply::Error("no".into()),

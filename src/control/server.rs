@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -26,8 +26,11 @@ use crate::{
     inviter::{Inviter, Stopped},
     log::Log,
     pipeline::CameraHandle,
+    privacy::Privacy,
+    reload,
     signal::{
         exchange::{Command, HandReply},
+        keys::KeyError,
         people::NotRevoked,
     },
     status::Monitor,
@@ -48,6 +51,9 @@ pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
     pub monitor: Monitor,
+    pub privacy: Privacy,
+    /// Where the configuration is read again.
+    pub reload: mpsc::Sender<reload::Ask>,
     /// Whether tokens are good for anything.
     pub whep: Switch,
     pub log: Log,
@@ -191,10 +197,33 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
                 Err(stopped) => failed(stopped),
             }
         }
+        Request::Privacy { set } => {
+            let privacy = reach.privacy.clone();
+            let done = tasks::blocking(move || {
+                set.map_or(Ok(()), |wanted| privacy.set(wanted, "a command"))?;
+                Ok::<_, KeyError>(*privacy.watch().borrow())
+            });
+            match done.await {
+                Ok(Ok(state)) => Reply::Privacy(state),
+                Ok(Err(error)) => Reply::Error(error.to_string()),
+                Err(_) => Reply::Error(
+                    "the switch failed, which is a fault in pinhole: see the agent's log".to_owned(),
+                ),
+            }
+        }
         Request::Status {} => match reach.monitor.status().await {
             Ok(status) => Reply::Status(Box::new(status)),
             Err(trouble) => Reply::Error(format!("{trouble}: see the agent's log")),
         },
+        Request::Reload {} => {
+            let (reply, answer) = oneshot::channel();
+            let _ = reach.reload.send(reply).await;
+            match answer.await {
+                Ok(Ok(outcome)) => Reply::Reloaded(outcome),
+                Ok(Err(reason)) => Reply::Error(format!("nothing has changed: {reason}")),
+                Err(_) => failed(Stopped),
+            }
+        }
         Request::Viewers {} => {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)

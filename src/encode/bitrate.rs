@@ -41,6 +41,17 @@ impl BitrateControl {
         Self { ceiling, current: ceiling, changed: None, estimates: BTreeMap::new() }
     }
 
+    /// The most that is asked for.
+    pub fn ceiling(&self) -> Bitrate {
+        self.ceiling
+    }
+
+    /// Another configured rate: a lower one holds at once, a higher one is risen to while somebody watches.
+    pub fn set_ceiling(&mut self, ceiling: Bitrate) {
+        self.ceiling = ceiling;
+        self.current = if self.changed.is_none() { ceiling } else { self.current.min(ceiling) };
+    }
+
     /// A viewer's connection is estimated to carry so much.
     pub fn report(&mut self, viewer: u64, bits_per_second: u64, now: Instant) {
         self.estimates.insert(viewer, Estimate { bits_per_second, at: now });
@@ -109,6 +120,34 @@ mod tests {
     fn without_estimates_the_configured_rate_holds() {
         let mut control = BitrateControl::new(CEILING);
         assert_eq!(control.target(clock::now()), CEILING);
+    }
+
+    #[test]
+    fn another_ceiling_holds_at_once_when_lower_and_is_risen_to_when_higher() {
+        let (mut control, now) = (BitrateControl::new(CEILING), clock::now());
+        control.set_ceiling(Bitrate(2_000_000));
+        assert_eq!(control.target(now), Bitrate(2_000_000), "nobody watched yet");
+        control.set_ceiling(Bitrate(400_000));
+        assert_eq!(control.target(now), Bitrate(400_000));
+        control.set_ceiling(Bitrate(800_000));
+        assert_eq!(control.target(now), Bitrate(400_000));
+        let rising = control.target(now + seconds(1.0));
+        assert!(rising > Bitrate(400_000) && rising < Bitrate(500_000), "{rising:?}");
+        let mut risen = rising;
+        for second in 2..20 {
+            risen = control.target(now + seconds(f64::from(second)));
+        }
+        assert_eq!(risen, Bitrate(800_000));
+    }
+
+    #[test]
+    fn the_lowest_fresh_estimate_is_told() {
+        let (mut control, now) = (BitrateControl::new(CEILING), clock::now());
+        assert_eq!(control.lowest(now), None);
+        control.report(1, 900_000, now);
+        control.report(2, 300_000, now);
+        assert_eq!(control.lowest(now), Some(300_000));
+        assert_eq!(control.lowest(now + STALE_AFTER), None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ const INCOMPLETE_LIFE: Duration = Duration::from_secs(30);
 const CLOCK_IS_SET: Duration = Duration::from_secs(1_735_689_600);
 
 /// Where servers come from, as configured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IceSource {
     Fixed(IceServer),
     Shared(SharedSecret),
@@ -86,6 +86,11 @@ impl IceServers {
         };
         let sources = sources.into_iter().map(start).collect::<Result<_, _>>()?;
         Ok(Self { sources, told: Arc::default() })
+    }
+
+    /// Whether these are the same, and not only equal.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.sources, &other.sources)
     }
 
     /// Whether there is none at all.

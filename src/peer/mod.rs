@@ -35,6 +35,7 @@ use self::{
     tally::{End, SessionCounts, Tally},
 };
 use crate::{
+    config::Switch,
     pipeline::CameraHandle,
     signal::{
         message::{Role, ToDevice, ToViewer},
@@ -57,6 +58,8 @@ pub struct PeerSettings {
     /// STUN and TURN servers, for viewers and for the agent.
     pub ice: IceServers,
     pub timings: Timings,
+    /// While it is on, nobody is let in.
+    pub privacy: watch::Receiver<Switch>,
 }
 
 /// A message from a viewer, already authenticated.
@@ -112,6 +115,7 @@ pub struct Peers {
     revocations: Arc<Revocations>,
     viewers: watch::Receiver<Vec<Viewer>>,
     tally: Arc<Tally>,
+    tuner: Tuner,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -125,9 +129,31 @@ pub fn start(settings: PeerSettings, cameras: Vec<CameraHandle>, out: mpsc::Send
     let stop = CancellationToken::new();
     let outbox = Outbox::new(out);
     let tally = Arc::clone(&outbox.tally);
+    let (tuner, tuned) = watch::channel(settings.clone());
     let reception = Reception::new(settings, cameras, outbox, viewers);
-    let task = tasks::spawn("peers", reception.run(messages, Arc::clone(&revocations), stop.clone()));
-    Peers { inbox, revocations, viewers: shown, tally, stop, task }
+    let task = tasks::spawn("peers", reception.run(messages, Arc::clone(&revocations), tuned, stop.clone()));
+    Peers { inbox, revocations, viewers: shown, tally, tuner: Tuner(tuner), stop, task }
+}
+
+/// Changes settings of the running part. Sessions that are there go on as they began.
+#[derive(Debug, Clone)]
+pub struct Tuner(watch::Sender<PeerSettings>);
+
+impl Tuner {
+    /// So many viewers at once. Of those who are there, nobody has to go.
+    pub fn set_max_viewers(&self, max: usize) {
+        self.0.send_modify(|settings| settings.max_viewers = max);
+    }
+
+    /// What people call this device.
+    pub fn set_name(&self, name: String) {
+        self.0.send_modify(|settings| settings.device_name = name);
+    }
+
+    /// Other STUN and TURN servers, for who comes from now on.
+    pub fn set_ice(&self, ice: IceServers) {
+        self.0.send_modify(|settings| settings.ice = ice);
+    }
 }
 
 impl Peers {
@@ -159,6 +185,11 @@ impl Peers {
     /// Who is there, as it changes.
     pub fn viewers(&self) -> watch::Receiver<Vec<Viewer>> {
         self.viewers.clone()
+    }
+
+    /// What changes its settings while it runs.
+    pub fn tuner(&self) -> Tuner {
+        self.tuner.clone()
     }
 
     /// What was counted so far.

@@ -76,6 +76,8 @@ pub struct Reception {
     ended: FuturesUnordered<BoxFuture<'static, (SessionId, Result<(), tokio::task::JoinError>)>>,
     phases: FuturesUnordered<BoxFuture<'static, PhaseChange>>,
     servers: watch::Receiver<Vec<Server>>,
+    /// Keeps them fresh.
+    resolver: Option<AbortOnDropHandle<()>>,
     out: Outbox,
     viewers: watch::Sender<Vec<Viewer>>,
     /// The next session's number.
@@ -110,6 +112,7 @@ impl Reception {
             ended: FuturesUnordered::new(),
             phases: FuturesUnordered::new(),
             servers: watch::channel(Vec::new()).1,
+            resolver: None,
             out,
             viewers,
             number: 0,
@@ -121,16 +124,26 @@ impl Reception {
         mut self,
         mut inbox: mpsc::Receiver<Posted>,
         revocations: Arc<Revocations>,
+        mut tuned: watch::Receiver<PeerSettings>,
         stop: CancellationToken,
     ) {
-        let (servers, resolved) = watch::channel(Vec::new());
-        self.servers = resolved;
-        let resolver = resolve_servers(self.settings.ice.clone(), servers);
-        let _resolver = AbortOnDropHandle::new(tasks::spawn("ice-servers", resolver));
+        self.start_resolver();
+        let mut privacy = self.settings.privacy.clone();
+        privacy.mark_changed();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Ok(()) = privacy.changed() => {
+                    let state = *privacy.borrow_and_update();
+                    for session in self.registry.set_privacy(state) {
+                        self.command(session, Command::End(ByeReason::Privacy));
+                    }
+                }
+                Ok(()) = tuned.changed() => {
+                    let settings = tuned.borrow_and_update().clone();
+                    self.tune(settings);
+                }
                 keys = revocations.next() => self.revoke(&keys),
                 Some((session, result)) = self.ended.next() => self.clear_up(session, result),
                 Some(change) = self.phases.next() => self.note_phase(change),
@@ -142,6 +155,22 @@ impl Reception {
             self.publish();
         }
         self.stop().await;
+    }
+
+    fn start_resolver(&mut self) {
+        let (servers, resolved) = watch::channel(Vec::new());
+        self.servers = resolved;
+        let resolver = resolve_servers(self.settings.ice.clone(), servers);
+        self.resolver = Some(AbortOnDropHandle::new(tasks::spawn("ice-servers", resolver)));
+    }
+
+    fn tune(&mut self, settings: PeerSettings) {
+        let other_servers = !settings.ice.is_same(&self.settings.ice);
+        self.registry.set_max_viewers(settings.max_viewers);
+        self.settings = settings;
+        if other_servers {
+            self.start_resolver();
+        }
     }
 
     fn receive(&mut self, Posted { inbound, signaling }: Posted) {
@@ -177,7 +206,7 @@ impl Reception {
             let settings = camera.settings();
             CameraInfo {
                 id: settings.id.clone(),
-                name: settings.name.clone(),
+                name: camera.name(),
                 width: settings.wish.width,
                 height: settings.wish.height,
                 fps: settings.wish.rate.per_second().round() as u32,

@@ -95,6 +95,22 @@ impl CameraHandle {
         self.shared.controls.device()?.list()
     }
 
+    /// Whether its bit rate was fixed at the start; see [`CameraSource::rate_is_fixed`].
+    pub fn rate_is_fixed(&self) -> bool {
+        self.shared.controls.source.rate_is_fixed()
+    }
+
+    /// Whether these could be set, as far as the camera is there to say so.
+    ///
+    /// # Errors
+    /// The first that could not, or that this camera has none.
+    pub fn check_controls(&self, settings: &[Setting]) -> Result<(), ControlError> {
+        match self.shared.controls.device().and_then(|device| device.check(settings)) {
+            Ok(()) | Err(ControlError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sets controls now, and at each opening of the camera from now on; all are checked before any is set. A button
     /// is pressed once. Gives the controls as they are then.
     ///

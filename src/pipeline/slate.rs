@@ -117,7 +117,7 @@ impl Slate {
     fn order(&self, control: &mut Control, reason: String, now: Instant) -> Order {
         let settings = &self.shared.settings;
         Order {
-            card: Card { name: settings.name.clone(), reason },
+            card: Card { name: self.shared.name().clone(), reason },
             format: format(control.air.known, &settings.wish),
             request: control.slate_request(now),
             bitrate: BITRATE.min(control.bitrate.target(now)),

@@ -161,6 +161,22 @@ impl Stage {
         Ok(converted)
     }
 
+    /// Another configured rate. An encoder's level is chosen for the most that it is asked for, so a higher one needs
+    /// another encoder: `true`, when there is one. What the camera has encoded is not concerned.
+    pub(super) fn raise_ceiling(&mut self, ceiling: Bitrate) -> Result<bool, EncodeError> {
+        if ceiling <= self.ceiling {
+            return Ok(false);
+        }
+        self.ceiling = ceiling;
+        if self.hands_on() {
+            return Ok(false);
+        }
+        let bitrate = self.bitrate;
+        self.rebuild()?;
+        self.set_bitrate(bitrate)?;
+        Ok(true)
+    }
+
     pub(super) fn set_bitrate(&mut self, bitrate: Bitrate) -> Result<(), EncodeError> {
         if bitrate != self.bitrate {
             self.bitrate = bitrate;

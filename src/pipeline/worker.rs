@@ -199,8 +199,12 @@ impl Worker {
                 continue;
             };
             shared.stills.offer(&stage.format, frame.data, now);
-            let rigid_viewers = shared.control().rigid_viewers;
-            if stage.turn_for(rigid_viewers).map_err(Trouble::from)? {
+            let (rigid_viewers, ceiling) = {
+                let control = shared.control();
+                (control.rigid_viewers, control.bitrate.ceiling())
+            };
+            let raised = stage.raise_ceiling(ceiling).map_err(Trouble::from)?;
+            if stage.turn_for(rigid_viewers).map_err(Trouble::from)? || raised {
                 self.announce(&mut shared.control(), &stage, None);
             }
             let skipped = frame.skipped;
@@ -280,11 +284,14 @@ impl Worker {
         if settings.orientation != turned {
             tracing::info!(camera = %settings.id, by_camera = %turned, left = %left, "the picture is to be turned");
         }
-        let rigid_viewers = self.shared.control().rigid_viewers;
+        let (rigid_viewers, ceiling) = {
+            let control = self.shared.control();
+            (control.rigid_viewers, control.bitrate.ceiling())
+        };
         let make_encoder = Arc::clone(&self.make_encoder);
         let task = Task {
             choice: settings.encoder,
-            ceiling: settings.bitrate,
+            ceiling,
             left,
             caption: settings.caption.clone(),
             rigid_viewers,

@@ -458,6 +458,7 @@ mod tests {
             device_name: "porch".to_owned(),
             ice: IceServers::default(),
             timings: Timings::default(),
+            privacy: tokio::sync::watch::channel(crate::config::Switch::Off).1,
         };
         let (to_viewers, from_peers) = mpsc::channel(1);
         let peers = peer::start(settings, Vec::new(), to_viewers);

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -19,6 +19,7 @@ pub use self::{
 };
 use crate::{
     clock,
+    config::Switch,
     pipeline::{CameraHandle, CameraState, Histogram, PipelineStats},
     signal::{
         broker::{Broker, Counters},
@@ -28,15 +29,25 @@ use crate::{
     web::whep::Answers,
 };
 
+/// What the agent's parts do not know of it, and may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What people call the device.
+    pub name: String,
+    /// What is to be said of the configuration since it was read again: that it is wrong, or what waits for a restart.
+    pub configuration: Option<String>,
+}
+
 /// The agent, as it can be looked at. A clone looks at the same.
 #[derive(Debug, Clone)]
 pub struct Monitor {
     /// When the agent was started.
     pub started: Instant,
-    pub name: String,
+    pub told: watch::Receiver<Told>,
     pub device: DeviceId,
     pub cameras: Arc<[CameraHandle]>,
     pub commands: mpsc::Sender<Command>,
+    pub privacy: watch::Receiver<Switch>,
     /// The embedded one.
     pub broker: Option<Arc<Broker>>,
     /// What WHEP clients were answered; `None`: they are not served.
@@ -50,7 +61,11 @@ pub struct Status {
     /// What people call the device.
     pub name: String,
     pub device: String,
+    /// What is to be said of the configuration, as that a changed key waits for a restart; else absent.
+    pub configuration: Option<String>,
     pub uptime_s: u64,
+    /// Whether all cameras are closed by the owner's switch.
+    pub privacy: Switch,
     pub cameras: Vec<CameraStatus>,
     pub signaling: Report,
     /// Absent where the embedded broker is turned off.
@@ -98,6 +113,8 @@ pub struct CameraStatus {
 pub enum StateName {
     /// Nobody watches.
     Closed,
+    /// The owner's switch keeps it closed.
+    Private,
     Opening,
     Streaming,
     /// It does not work, and is tried again while someone watches.
@@ -132,11 +149,14 @@ impl Monitor {
     pub async fn status(&self) -> Result<Status, Trouble> {
         let asked = self.ask(|reply| Command::Report { reply });
         let signaling = timeout(health::PATIENCE, asked).await.ok().flatten().ok_or(Trouble::Signaling)?;
+        let told = self.told.borrow().clone();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            name: self.name.clone(),
+            name: told.name,
+            configuration: told.configuration,
             device: self.device.to_string(),
             uptime_s: clock::now().saturating_duration_since(self.started).as_secs(),
+            privacy: *self.privacy.borrow(),
             cameras: self.cameras(),
             signaling,
             broker: self
@@ -163,12 +183,15 @@ impl Monitor {
 impl CameraStatus {
     fn of(camera: &CameraHandle) -> Self {
         let settings = camera.settings();
-        let (state, reason, picture) = describe(&camera.state().borrow());
+        let (state, reason, picture) = match camera.privacy() {
+            Switch::On => (StateName::Private, None, None),
+            Switch::Off => describe(&camera.state().borrow()),
+        };
         let pace =
             if state == StateName::Streaming { camera.pace() } else { crate::pipeline::Pace::default() };
         Self {
             id: settings.id.clone(),
-            name: settings.name.clone(),
+            name: camera.name(),
             source: camera.source(),
             state,
             reason,

@@ -10,7 +10,10 @@ mod server;
 mod socket;
 pub mod whep;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +28,7 @@ pub struct WebSettings {
     /// Host names, besides IP addresses, `localhost`, `*.local` and names without a dot, under which the page may be
     /// opened. All others are refused, so that a foreign page cannot turn its own name into this address (DNS
     /// rebinding).
-    pub names: Vec<String>,
+    pub names: Names,
     /// HTTP connections at once; WebSockets are the broker's. When there are more, an old one is closed.
     pub connections: usize,
     /// Of these, from one address; loopback is exempt.
@@ -40,10 +43,41 @@ pub struct WebSettings {
     pub metrics: Option<Metrics>,
 }
 
+/// Host names that can be changed while the server runs. A clone is another handle to the same.
+#[derive(Debug, Clone, Default)]
+pub struct Names(Arc<RwLock<NamesNow>>);
+
+#[derive(Debug, Default)]
+struct NamesNow {
+    /// Of the page's own address, which stays.
+    fixed: Option<String>,
+    /// Replaced as a whole, and held for a copy of the handle.
+    names: Arc<[String]>,
+}
+
+impl Names {
+    /// `fixed`: a name that stays, whatever others come and go.
+    pub fn new(fixed: Option<String>, names: Vec<String>) -> Self {
+        let new = Self(Arc::new(RwLock::new(NamesNow { fixed, names: Arc::default() })));
+        new.set(names);
+        new
+    }
+
+    /// These from now on.
+    pub fn set(&self, names: Vec<String>) {
+        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        now.names = names.into_iter().chain(now.fixed.clone()).collect();
+    }
+
+    fn now(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).names)
+    }
+}
+
 impl Default for WebSettings {
     fn default() -> Self {
         Self {
-            names: Vec::new(),
+            names: Names::default(),
             connections: 256,
             connections_per_address: 64,
             header_time: Duration::from_secs(5),

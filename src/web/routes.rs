@@ -16,6 +16,7 @@ use ring::digest::{SHA256, digest};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    Names,
     files::{FILES, File},
     metrics::{self, Metrics},
     origin::{Refusal, check_host, check_origin},
@@ -46,7 +47,7 @@ const HEALTH: &str = "/healthz";
 pub(super) struct Context {
     /// `None`: there is no `/mqtt`.
     pub broker: Option<Arc<Broker>>,
-    pub names: Arc<[String]>,
+    pub names: Names,
     /// `None`: there is no `/whep`.
     pub whep: Option<Whep>,
     pub health: Option<Health>,
@@ -84,7 +85,7 @@ pub(super) fn router(context: Context) -> Router {
 /// Refuses foreign names, and adds the headers of every answer.
 async fn guard(State(context): State<Context>, request: Request, next: Next) -> Response {
     let host = text(request.headers(), &header::HOST);
-    let mut response = match check_host(host, &context.names) {
+    let mut response = match check_host(host, &context.names.now()) {
         Err(refusal) if request.uri().path() != HEALTH => refuse(refusal),
         Ok(()) | Err(_) => next.run(request).await,
     };

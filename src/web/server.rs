@@ -47,7 +47,7 @@ pub(super) async fn run(
     let places = Arc::new(Places::new(&settings));
     let context = Context {
         broker: broker.clone(),
-        names: settings.names.into(),
+        names: settings.names,
         whep: settings.whep,
         health: settings.health,
         metrics: settings.metrics,

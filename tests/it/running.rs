@@ -1,6 +1,7 @@
 //! The program with a configuration file, watched over from outside while a viewer looks at its pictures.
 
 mod metrics;
+mod reload;
 
 use std::{
     fs::{self, File},

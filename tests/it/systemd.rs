@@ -25,6 +25,7 @@ impl Service {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(folder.join("pinhole.toml"), "").unwrap();
         let path = folder.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -33,6 +34,8 @@ impl Service {
         let agent = Command::new(env!("CARGO_BIN_EXE_pinhole"))
             .args(["--camera", "synthetic", "--listen", "127.0.0.1:0", "--state"])
             .arg(folder.join("state"))
+            .arg("--config")
+            .arg(folder.join("pinhole.toml"))
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", watchdog.as_micros().to_string())
             .env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino()))
@@ -104,6 +107,36 @@ fn it_says_ready_then_feeds_the_watchdog_with_a_status_and_says_when_it_stops() 
     let heard = service.hear_until("STOPPING=1");
     assert!(!heard.contains(&"READY=1".to_owned()), "{heard:?}");
     assert!(service.agent.wait().unwrap().success());
+}
+
+#[test]
+fn it_says_that_it_reloads_and_what_came_of_it() {
+    let service = Service::start("reload", Duration::from_secs(10));
+    service.hear_until("READY=1");
+    for (file, status) in [
+        (
+            "[web]\nwhep = false\n",
+            "changed, and waiting for a restart: web.whep; cam0: closed, nobody watches",
+        ),
+        ("[web]\nwhpe = false\n", "the configuration was not taken up: "),
+        ("", "cam0: closed, nobody watches"),
+    ] {
+        fs::write(service.folder.join("pinhole.toml"), file).unwrap();
+        service.kill("-HUP");
+        let heard = service.hear_until("RELOADING=1");
+        let mut heard = heard[heard.iter().position(|line| line == "RELOADING=1").unwrap()..].to_vec();
+        let says = |heard: &[String]| {
+            heard.iter().any(|line| line == "READY=1")
+                && heard
+                    .iter()
+                    .any(|line| line.strip_prefix("STATUS=").is_some_and(|l| l.starts_with(status)))
+        };
+        while !says(&heard) {
+            heard.extend(service.hear());
+            assert!(heard.len() < 1000, "{status}: {heard:?}");
+        }
+        assert!(heard[1].starts_with("MONOTONIC_USEC="), "with it, as systemd wants: {heard:?}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use pinhole::{
         Carrier, CarrierEvent, OFFLINE_STATUS, Outgoing,
         broker::{Broker, Limits},
     },
-    status::{Health, Monitor},
-    web::{self, WebSettings},
+    status::{Health, Monitor, Told},
+    web::{self, Names, WebSettings},
 };
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, QoS};
 use tokio::{
@@ -154,7 +154,8 @@ async fn known_file_is_not_sent_again_and_head_has_no_body() {
 
 #[tokio::test]
 async fn foreign_names_and_methods_are_refused_but_health_is_told_to_all() {
-    let settings = WebSettings { names: vec!["cam.example.org".to_owned()], ..WebSettings::default() };
+    let settings =
+        WebSettings { names: Names::new(None, vec!["cam.example.org".to_owned()]), ..WebSettings::default() };
     let site = Site::start(settings).await;
     let get = async |path: &str, host: &str| {
         site.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
@@ -177,10 +178,11 @@ async fn health_says_in_a_word_what_does_not_move() {
     let (commands, _) = tokio::sync::mpsc::channel(1);
     let monitor = Monitor {
         started: clock::now(),
-        name: "Garden".to_owned(),
+        told: tokio::sync::watch::channel(Told::default()).1,
         device: address().device,
         cameras: Vec::new().into(),
         commands,
+        privacy: tokio::sync::watch::channel(pinhole::config::Switch::Off).1,
         broker: None,
         whep: None,
     };

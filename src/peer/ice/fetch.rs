@@ -49,7 +49,7 @@ const LAST_RETRY: Duration = Duration::from_secs(300);
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Who hands out credentials, and how to ask.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
     pub url: ProviderUrl,
     pub method: AskBy,
@@ -69,7 +69,7 @@ pub enum AskBy {
 }
 
 /// What the provider knows the agent by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
     /// RFC 6750.
     Bearer(Secret),

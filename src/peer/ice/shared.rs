@@ -9,7 +9,7 @@ use ring::hmac;
 use crate::signal::{message::IceServer, mqtt::Secret};
 
 /// A TURN server, or several that share the secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedSecret {
     /// RFC 7065.
     pub urls: Vec<String>,

@@ -57,8 +57,10 @@ fn status() -> Status {
     Status {
         version: "0.1.0".into(),
         name: "Garden \"2\"".into(),
+        configuration: None,
         device: "abcdefghijkl2345".into(),
         uptime_s: 7200,
+        privacy: crate::config::Switch::Off,
         cameras: vec![camera("front"), camera("back")],
         signaling: Report {
             carriers: vec![carrier.clone(), carrier],
