@@ -4,6 +4,7 @@
 # Prints what the viewer saw, one JSON object. Exit code 1 when it saw no picture.
 #
 # environment:
+#   SESSION_CAMERA  another camera than the synthetic one
 #   PINHOLE_VIEWER  the viewer (cargo build --example viewer); built here with this machine's cargo where it is not set
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -26,7 +27,7 @@ work=$(mktemp -d)
 agent=
 trap '[ -z "$agent" ] || { kill "$agent"; wait "$agent"; } 2>/dev/null || true; rm -rf "$work"' EXIT
 # Small and slow: the emulated CPU encodes some twenty times slower than this one.
-"$REPO/cross/run.sh" "$target" "$program" --camera synthetic --size 320x240 --fps 10 \
+"$REPO/cross/run.sh" "$target" "$program" --camera "${SESSION_CAMERA:-synthetic}" --size 320x240 --fps 10 \
   --listen 127.0.0.1:0 --state "$work/state" > "$work/log" 2>&1 &
 agent=$!
 link=

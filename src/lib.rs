@@ -14,8 +14,8 @@
 //! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
 //! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
 //! [`control`] is how the owner speaks with a running agent, [`status`] what it is doing, [`systemd`] what the service
-//! manager hears. [`check`] is
-//! the doctor. [`text`] is a font for pictures. [`listen`] opens TCP ports.
+//! manager hears. [`setup`]
+//! asks for what is configured, [`check`] is the doctor. [`text`] is a font for pictures. [`listen`] opens TCP ports.
 //!
 //! # Invariants
 //! - No viewer: the camera is closed and the encoder is gone.
@@ -36,6 +36,7 @@ pub mod inviter;
 pub mod links;
 pub mod listen;
 pub mod log;
+pub mod setup;
 pub mod reload;
 pub mod status;
 pub mod systemd;

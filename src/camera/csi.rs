@@ -44,7 +44,7 @@ impl CsiSource {
     }
 
     /// Whether the program is where distributions put it.
-    pub(super) fn is_installed() -> bool {
+    pub fn is_installed() -> bool {
         let folders = ["/usr/bin", "/usr/local/bin"].map(Path::new);
         folders.iter().any(|folder| PROGRAMS.iter().any(|program| folder.join(program).exists()))
     }

@@ -6,6 +6,7 @@
 //! - `check`: `pinhole check`.
 //! - `controls`: `pinhole controls`.
 //! - `devices`: `pinhole devices`.
+//! - `setup`: `pinhole setup`.
 //! - `snapshot`: `pinhole snapshot`.
 //! - `status`: `pinhole status`.
 //! - `files`: files that are written as a whole.
@@ -19,6 +20,7 @@ mod devices;
 mod files;
 mod people;
 mod place;
+mod setup;
 mod snapshot;
 mod status;
 mod table;
@@ -44,6 +46,7 @@ use crate::{
     },
     encode::choice::Choice,
     links::Output,
+    setup::{Asking, Given, SetupError},
     signal::{
         message::{Role, printable},
         pairing::MAX_NAME,
@@ -125,6 +128,30 @@ pub enum Command {
     Reload,
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
+    /// Ask for camera, name and broker, write the configuration, start the service with it, and print links
+    Setup {
+        /// Ask nothing: take what is given here, and leave the rest as it is
+        #[arg(long)]
+        yes: bool,
+        /// Where pictures come from, as in the configuration (`source`)
+        #[arg(long, value_name = "SOURCE", id = "set-camera")]
+        camera: Option<String>,
+        /// What viewers see as the device's name
+        #[arg(long)]
+        name: Option<String>,
+        /// `embedded`, or a broker of yours: mqtt://HOST, mqtts://HOST, ws://HOST/PATH or wss://HOST/PATH
+        #[arg(long, value_name = "URL", id = "set-broker")]
+        broker: Option<String>,
+        /// Where browsers reach that broker, its WebSocket listener: ws:// or wss://
+        #[arg(long, value_name = "URL", id = "set-broker-page", requires = "set-broker")]
+        broker_page: Option<String>,
+        /// User name at that broker
+        #[arg(long, value_name = "NAME", id = "set-broker-user", requires = "set-broker")]
+        broker_user: Option<String>,
+        /// File with the password for that broker; it is copied
+        #[arg(long, value_name = "FILE", id = "set-broker-password-file", requires = "set-broker-user")]
+        broker_password_file: Option<PathBuf>,
+    },
     /// Look at everything that pinhole needs (cameras, encoder, brokers, network, disk), and say what to do about it
     Check {
         /// Only this camera: one of the configuration by its id, or a source as for the agent
@@ -170,6 +197,8 @@ pub enum Command {
 pub enum CommandError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error("{0}")]
@@ -218,7 +247,7 @@ fn bad(count: usize) -> String {
 pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
     let sockets = match command {
         // It tells itself what is wrong with the configuration.
-        Command::Check { .. } => Vec::new(),
+        Command::Check { .. } | Command::Setup { .. } => Vec::new(),
         _ => config::control_sockets(args)?,
     };
     let mut out = Stdout(io::stdout());
@@ -228,6 +257,18 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         }
         Command::Pair { role, name, expires, whep: _ } => {
             people::pair(&sockets, *role, name.as_deref(), *expires, &mut out)
+        }
+        Command::Setup { yes, camera, name, broker, broker_page, broker_user, broker_password_file } => {
+            let given = Given {
+                camera: camera.clone(),
+                name: name.clone(),
+                broker: broker.clone(),
+                broker_page: broker_page.clone(),
+                broker_user: broker_user.clone(),
+                broker_password_file: broker_password_file.clone(),
+            };
+            let asking = if *yes { Asking::Nobody } else { Asking::Person };
+            setup::run(args, &given, asking, &mut out)
         }
         Command::Check { camera, json } => check::run(args, camera.as_deref(), *json, &mut out),
         Command::Status { json: true, .. } => status::run(&sockets, status::Form::Json, &mut out),

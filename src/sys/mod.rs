@@ -10,6 +10,7 @@ pub mod fs;
 pub mod m2m;
 pub mod openh264;
 pub mod process;
+pub mod terminal;
 pub mod time;
 pub mod timings;
 pub mod video;

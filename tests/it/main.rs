@@ -24,6 +24,7 @@ mod peer;
 mod peers;
 mod people;
 mod running;
+mod setup;
 mod systemd;
 mod web;
 mod whep;
