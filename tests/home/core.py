@@ -152,16 +152,16 @@ class Core(unittest.TestCase):
         cls.home = HomeAssistant(core)
         cls.addClassCleanup(cls.home.stop)
         cls.home.set_up(cls.broker_port)
+        # One device for all tests: another of the same name would have other entity ids.
+        cls.state = cls.folder / "state"
+        cls.state.mkdir(mode=0o700)
+        cls.settings = cls.folder / "pinhole.toml"
+        cls.settings.write_text(
+            'name = "Front door"\n[camera]\nsource = "synthetic"\nsize = "640x360"\n[web]\nlisten = "127.0.0.1:0"\n'
+            f'[home_assistant]\nurl = "mqtt://127.0.0.1:{cls.broker_port}"\npicture_every = 5\n'
+        )
 
     def setUp(self):
-        state = tempfile.TemporaryDirectory(prefix="pinhole-home-")
-        self.addCleanup(state.cleanup)
-        self.state = state.name
-        self.settings = pathlib.Path(self.state) / "pinhole.toml"
-        self.settings.write_text(
-            'name = "Front door"\n[camera]\nsource = "synthetic"\nsize = "640x360"\n[web]\nlisten = "127.0.0.1:0"\n'
-            f'[home_assistant]\nurl = "mqtt://127.0.0.1:{self.broker_port}"\npicture_every = 5\n'
-        )
         self.start()
         self.addCleanup(self.end)
         wait_for("the device is online", lambda: self.home.state(PRIVACY) == "off")
@@ -220,6 +220,8 @@ class Core(unittest.TestCase):
         wait_for("the switch is off", lambda: self.home.state(PRIVACY) == "off")
         subprocess.run([BIN, "privacy", "on", "--state", self.state], check=True, capture_output=True, timeout=PATIENCE_S)
         wait_for("the switch has followed", lambda: self.home.state(PRIVACY) == "on")
+        self.home.call("switch/turn_off", PRIVACY)
+        wait_for("privacy is off again", lambda: self.status()["privacy"] == "off")
 
     def test_after_a_sudden_end_everything_is_unavailable_until_it_is_back(self):
         self.end(signal.SIGKILL)
