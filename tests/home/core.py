@@ -166,9 +166,9 @@ class Core(unittest.TestCase):
         self.addCleanup(self.end)
         wait_for("the device is online", lambda: self.home.state(PRIVACY) == "off")
 
-    def start(self):
+    def start(self, **more):
         # The agent reads PINHOLE_…, and would wonder about those that are for the tests.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PINHOLE_")}
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PINHOLE_")} | more
         command = [BIN, "--config", self.settings, "--state", self.state]
         self.agent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
         self.assertRegex(self.agent.stdout.readline(), "^Watch: ")
@@ -231,6 +231,16 @@ class Core(unittest.TestCase):
             self.start()
         wait_for("back", lambda: self.home.state(PRIVACY) == "off")
         wait_for("all is back", lambda: "unavailable" not in {state["state"] for state in self.ours().values()})
+
+    def test_the_button_ends_it_where_systemd_would_start_it_again(self):
+        self.end()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(path := str(self.folder / "notify"))
+            self.start(NOTIFY_SOCKET=path)
+            wait_for("the button", lambda: self.home.state("button.front_door_restart") == "unknown")
+            self.home.call("button/press", "button.front_door_restart")
+            self.assertEqual(self.agent.wait(PATIENCE_S), 0)
+        wait_for("unavailable", lambda: self.home.state(PRIVACY) == "unavailable")
 
     @classmethod
     def tearDownClass(cls):
