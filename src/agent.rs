@@ -21,6 +21,7 @@
 //!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
 //!  task    reload          reads the configuration again when it is asked to (4 may wait)
+//!  tasks   home assistant  what Home Assistant sees, and its MQTT client (64 each way; full: lost)
 //!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
 //! ```
 //!
@@ -50,6 +51,7 @@ use crate::{
         choice::{self, Choice},
         overlay::Caption,
     },
+    home_assistant,
     inviter::Inviter,
     links::{self, Output, Place},
     listen,
@@ -152,6 +154,19 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         // The first to open a link of a new agent is its owner.
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
     }
+    let restart = CancellationToken::new();
+    let home = match &config.home_assistant {
+        Some(home) => {
+            let reach = home_assistant::Reach {
+                monitor: monitor.clone(),
+                privacy: privacy.clone(),
+                page: inviter.page(),
+                restart: restart.clone(),
+            };
+            Some(home_assistant::start(home, &inviter.address, reach)?)
+        }
+        None => None,
+    };
     let service = systemd::start(monitor.clone());
     let (reload, reloader) =
         reload::start(config.clone(), again, reload::Parts { cameras, peers: tuner, names, told });
@@ -163,6 +178,7 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
     let failed = tokio::select! {
         biased;
         () = stop => None,
+        () = restart.cancelled() => None,
         // Nobody could reach the agent any more: better to end, and be started anew.
         ended = &mut exchange => Some(("signaling", why(ended.map(|ended| ended.map_err(anyhow::Error::from))))),
         ended = &mut web => Some(("the page's server", why(ended.map(Ok)))),
@@ -170,6 +186,9 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
     info!("stopping");
     service.stopping().await;
     control.stop().await;
+    if let Some(home) = home {
+        home.stop().await;
+    }
     reloader.abort();
     if !exchange.is_finished() {
         let (done, sessions_ended) = oneshot::channel();

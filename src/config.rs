@@ -6,6 +6,7 @@
 mod brokers;
 mod cameras;
 mod file;
+mod home_assistant;
 mod house;
 mod ice;
 mod secrets;
@@ -25,6 +26,7 @@ use crate::{cli::RunArgs, peer::ice::IceSource, signal::mqtt::Secret};
 pub use brokers::{BrokerConfig, Embedded, ExternalBroker, PageBroker};
 pub use cameras::{CameraConfig, Source, default_wish};
 use file::RawConfig;
+pub use home_assistant::HomeAssistantConfig;
 pub use house::{House, Hub};
 use secrets::Files;
 pub use values::{BitrateValue, Size, nearest};
@@ -57,6 +59,8 @@ pub struct Config {
     pub web: WebConfig,
     pub broker: BrokerConfig,
     pub webrtc: WebRtcConfig,
+    /// `None`: Home Assistant is told nothing.
+    pub home_assistant: Option<HomeAssistantConfig>,
 }
 
 /// The page's HTTP server.
@@ -183,6 +187,7 @@ impl Config {
                 metrics_token: metrics_token(raw.web.metrics_token_file.as_deref(), files)?,
             },
             broker: brokers::broker(args, raw.broker, files)?,
+            home_assistant: home_assistant::home_assistant(raw.home_assistant, files)?,
             webrtc: WebRtcConfig {
                 ice_servers: raw
                     .webrtc

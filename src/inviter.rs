@@ -51,6 +51,12 @@ pub enum InviteError {
 pub struct Stopped;
 
 impl Inviter {
+    /// The page, as others on the network reach it; `None`: it is for this machine alone.
+    pub fn page(&self) -> Option<String> {
+        let mut places = self.places().into_iter().filter(|place| place.reach != Reach::Local);
+        places.next().map(|place| place.url)
+    }
+
     /// A link for each place, each for a viewer of its own.
     ///
     /// # Errors

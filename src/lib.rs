@@ -15,7 +15,7 @@
 //! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
 //! [`control`] is how the owner speaks with a running agent, [`status`] what it is doing, [`systemd`] what the service
 //! manager hears. [`setup`] asks for what is configured, [`reload`] takes what can be changed while it runs, [`check`] is
-//! the doctor, [`privacy`] the switch that closes all cameras. [`text`] is a font for pictures. [`listen`] opens TCP ports.
+//! the doctor, [`privacy`] the switch that closes all cameras, [`home_assistant`] what Home Assistant sees. [`text`] is a font for pictures. [`listen`] opens TCP ports.
 //!
 //! # Invariants
 //! - No viewer: the camera is closed and the encoder is gone.
@@ -32,6 +32,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod home_assistant;
 pub mod inviter;
 pub mod links;
 pub mod listen;

@@ -177,7 +177,12 @@ fn servers(args: &RunArgs, mut raw: RawBroker) -> Vec<(String, RawServer)> {
     all
 }
 
-fn external(section: &str, raw: RawServer, files: Files<'_>) -> Result<ExternalBroker, ConfigError> {
+/// Checks one broker's keys; `section` is where they stand.
+pub(super) fn external(
+    section: &str,
+    raw: RawServer,
+    files: Files<'_>,
+) -> Result<ExternalBroker, ConfigError> {
     let key = |name: &str| format!("{section}.{name}");
     let Some(url) = raw.url.clone() else { return Err(no_url(section, &raw)) };
     let parsed = BrokerUrl::parse(&url).map_err(|error| value(key("url"), error.to_string()))?;

@@ -25,6 +25,7 @@ pub struct RawConfig {
     pub web: RawWeb,
     pub broker: RawBroker,
     pub webrtc: RawWebRtc,
+    pub home_assistant: Option<RawHomeAssistant>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,6 +170,23 @@ pub struct RawIceServer {
     pub credentials_method: Option<String>,
     pub token_file: Option<PathBuf>,
     pub ca_file: Option<PathBuf>,
+}
+
+/// `[home_assistant]`: keys of a broker as in [`RawServer`], and its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHomeAssistant {
+    pub url: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub client_id: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub alpn: Vec<String>,
+    pub prefix: Option<String>,
+    pub picture_every: Option<u64>,
+    pub controls: Option<bool>,
 }
 
 /// Reads the file's text.

@@ -68,13 +68,14 @@ pub enum RateOf {
 /// What leads from the configuration that runs to the new one. `rates`: for each camera that runs.
 pub fn plan(running: &Config, new: &Config, rates: &[RateOf]) -> Plan {
     // Without `..`, so that whoever adds a field decides here what becomes of it.
-    let Config { name, state_dir, control, cameras: _, web, broker, webrtc } = new;
+    let Config { name, state_dir, control, cameras: _, web, broker, webrtc, home_assistant } = new;
     let mut plan = Plan::default();
     plan.take("name", running.name != *name, || Change::Name(name.clone()));
     plan.wait("state_dir", running.state_dir != *state_dir || running.control != *control);
     plan.cameras(running, new, rates);
     plan.web(&running.web, web);
     plan.broker(&running.broker, broker);
+    plan.wait("home_assistant", running.home_assistant != *home_assistant);
     let WebRtcConfig { ice_servers, max_viewers } = webrtc;
     plan.take("webrtc.max_viewers", running.webrtc.max_viewers != *max_viewers, || {
         Change::MaxViewers(*max_viewers)
@@ -296,6 +297,7 @@ mod tests {
             ("[broker]\nlisten = \"1883\"", "broker.listen"),
             ("[broker]\nhub = \"http://hub.local:8480/\"", "broker.hub"),
             ("[broker]\nurl = \"mqtt://b\"", "broker.server"),
+            ("[home_assistant]\nurl = \"mqtt://b\"", "home_assistant"),
         ] {
             let told = restart("", new);
             assert_eq!(told.first().map(String::as_str), Some(key), "{new}");
