@@ -1,4 +1,4 @@
-//! What Home Assistant may ask for: a topic and a payload, read. Pure. Not here: doing it (`task`).
+//! What Home Assistant may ask for: a topic and a payload, read. Pure. Not here: doing it (`home_assistant`).
 
 use super::discovery::Topics;
 use crate::{camera::controls::Setting, config::Switch};

@@ -159,6 +159,14 @@ impl Entities<'_> {
         });
         self.add("sensor", "problem", Some("Problem"), problem);
         if device.commands == Wanted::No {
+            let privacy = json!({
+                "state_topic": self.topics.state(),
+                "value_template": "{{ value_json.privacy }}",
+                "payload_on": "on",
+                "payload_off": "off",
+                "icon": "mdi:eye-off",
+            });
+            self.add("binary_sensor", "privacy_shown", Some("Privacy"), privacy);
             return;
         }
         let privacy = json!({
@@ -200,6 +208,9 @@ impl Entities<'_> {
             Some("data_rate"),
         );
         self.number(&format!("{id}_fps"), &upper(&of("frames per second")), &path("fps"), Some("fps"), None);
+        if device.cameras.len() > 1 {
+            self.number(&format!("{id}_viewers"), &upper(&of("viewers")), &path("viewers"), None, None);
+        }
         if device.commands == Wanted::Yes {
             for control in controls {
                 self.control(id, control, &of(&control.title));
@@ -369,7 +380,7 @@ mod tests {
             Device { commands: Wanted::No, pictures: Wanted::No, temperature: Wanted::No, ..device() };
         let payload = payload(&topics(), &device);
         let ids: Vec<&String> = payload["components"].as_object().unwrap().keys().collect();
-        assert_eq!(ids, ["cam0_bitrate", "cam0_fps", "problem", "viewers"]);
+        assert_eq!(ids, ["cam0_bitrate", "cam0_fps", "privacy_shown", "problem", "viewers"]);
         assert!(!payload.to_string().contains("command_topic"));
     }
 
@@ -397,5 +408,7 @@ mod tests {
         assert_eq!(control_value(&on), "true");
         let hidden = Control { flags: vec![Flag::ReadOnly], ..control("a", Kind::Integer) };
         assert!(is_offered(&control("a", Kind::Integer)) && !is_offered(&hidden));
+        let fixed = Control { maximum: 0, ..control("a", Kind::Integer) };
+        assert!(!is_offered(&fixed) && !is_offered(&control("a", Kind::Menu)));
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -28,7 +28,7 @@ use crate::{
     clock,
     config::{self, HomeAssistantConfig, Switch},
     encode::still,
-    pipeline::CameraHandle,
+    pipeline::{CameraHandle, CameraState},
     privacy::Privacy,
     signal::{
         Address,
@@ -39,9 +39,11 @@ use crate::{
 };
 
 /// How often values are looked at; what has not changed is not told.
-const LOOK: Duration = Duration::from_secs(5);
-/// Bytes of the largest message: a picture.
-const LARGEST: u32 = 2 << 20;
+const LOOK: Duration = Duration::from_secs(10);
+/// Bytes of a picture at most.
+const LARGEST: usize = 2 << 20;
+/// To end: a driver that hangs shall not hold up the agent's end.
+const ENDING: Duration = Duration::from_secs(2);
 /// Of pictures: good enough to see who is there.
 const QUALITY: u8 = 70;
 
@@ -77,7 +79,6 @@ pub fn start(config: &HomeAssistantConfig, address: &Address, reach: Reach) -> a
             .unwrap_or_else(|| format!("pinhole-ha-{}", address.device)),
         subscriptions: vec![format!("{}#", topics.set()), topics.birth()],
         will: (topics.availability(), Bytes::from_static(b"offline")),
-        largest: LARGEST,
     };
     let Plain { events, outgoing, task } =
         plain::start(config.broker.settings(), address, purpose).context("home_assistant")?;
@@ -107,7 +108,10 @@ impl HomeAssistant {
     /// Says that the device is away, and ends within a second or two.
     pub async fn stop(self) {
         self.stop.cancel();
-        let _ = self.task.await;
+        let mut task = self.task;
+        if timeout(ENDING, &mut task).await.is_err() {
+            task.abort();
+        }
     }
 }
 
@@ -147,10 +151,13 @@ impl Work {
                     Some(event) => self.on_event(event).await,
                     None => return,
                 },
-                Ok(()) = privacy.changed() => self.tell_state().await,
+                Ok(()) = privacy.changed() => {
+                    let state = *privacy.borrow_and_update();
+                    self.on_privacy(state).await;
+                }
                 Some((camera, taken)) = pictures.recv() => self.tell_picture(&camera, taken),
                 () = clock::sleep_until(picture_at) => self.take_pictures(),
-                () = clock::sleep(LOOK), if self.connected => self.tell_state().await,
+                () = clock::sleep(LOOK), if self.connected => self.look().await,
             }
         }
     }
@@ -188,6 +195,39 @@ impl Work {
         }
     }
 
+    /// The last picture is not kept anywhere while nothing is to be seen; and controls can be asked again after it.
+    async fn on_privacy(&mut self, state: Switch) {
+        if !self.connected {
+            return;
+        }
+        match state {
+            Switch::On => {
+                self.forget_pictures();
+                self.tell_state().await;
+            }
+            Switch::Off => self.tell_all().await,
+        }
+    }
+
+    fn forget_pictures(&self) {
+        for camera in self.reach.monitor.cameras.iter() {
+            self.publish(self.topics.picture(&camera.settings().id), Bytes::new());
+        }
+    }
+
+    /// What others may have changed. A closed camera is not opened for it.
+    async fn look(&mut self) {
+        self.tell_state().await;
+        let cameras = std::sync::Arc::clone(&self.reach.monitor.cameras);
+        for camera in cameras.iter() {
+            let streams = matches!(*camera.state().borrow(), CameraState::Streaming { .. });
+            if streams && camera.privacy() == Switch::Off {
+                let controls = self.controls(camera).await;
+                self.tell_controls(&camera.settings().id, &controls);
+            }
+        }
+    }
+
     /// All that it must know to show the device.
     async fn tell_all(&mut self) {
         self.told.clear();
@@ -212,6 +252,9 @@ impl Work {
             self.tell_controls(id, controls);
         }
         self.tell_state().await;
+        if *self.reach.privacy.watch().borrow() == Switch::On {
+            self.forget_pictures();
+        }
         self.publish(self.topics.availability(), Bytes::from_static(b"online"));
         self.next_picture = clock::now();
     }
@@ -283,7 +326,9 @@ impl Work {
 
     fn tell_picture(&self, camera: &str, taken: Result<Vec<u8>, String>) {
         match taken {
-            Ok(picture) if self.connected && picture.len() < LARGEST as usize => {
+            // It was taken before the switch was turned.
+            Ok(_) if *self.reach.privacy.watch().borrow() == Switch::On => {}
+            Ok(picture) if self.connected && picture.len() < LARGEST => {
                 self.publish(self.topics.picture(camera), picture.into());
             }
             Ok(_) => {}

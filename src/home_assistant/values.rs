@@ -30,9 +30,9 @@ pub(super) fn state(status: &Status) -> Value {
 }
 
 fn camera(camera: &CameraStatus) -> (String, Value) {
-    let kilobits = (camera.bits_per_second / 10_000.0).round() * 10.0;
+    let kilobits = (camera.bits_per_second / 50_000.0).round() * 50.0;
     let fps = camera.frames_per_second.round();
-    (camera.id.clone(), json!({ "kbit_s": kilobits, "fps": fps }))
+    (camera.id.clone(), json!({ "kbit_s": kilobits, "fps": fps, "viewers": camera.counters.viewers }))
 }
 
 /// The first thing that is wrong.
@@ -42,6 +42,8 @@ fn problem(status: &Status) -> String {
         let down = status.signaling.carriers.iter().find(|carrier| !carrier.up);
         down.and_then(|carrier| carrier.reason.clone())
     };
-    let problem = camera.or_else(carrier).unwrap_or_else(|| NONE.to_owned());
+    let notice = || status.cameras.iter().find_map(|camera| camera.notice.clone());
+    let told = camera.or_else(carrier).or_else(notice).or_else(|| status.configuration.clone());
+    let problem = told.unwrap_or_else(|| NONE.to_owned());
     problem.chars().take(MAX_STATE).collect()
 }

@@ -9,7 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, PublishOptions, QoS,
+    AsyncClient, ConnAck, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, PubAck,
+    PubAckReason, PublishOptions, QoS, SubAck, SubscribeFilter, SubscribeReasonCode,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
@@ -64,8 +65,6 @@ pub struct Purpose {
     pub subscriptions: Vec<String>,
     /// What the broker publishes, kept, when this client is gone without a word; and this client when it stops.
     pub will: (String, Bytes),
-    /// Bytes of the largest message to publish.
-    pub largest: u32,
 }
 
 /// A running client. It is stopped by dropping `outgoing`: it then publishes what is queued and the will, and ends.
@@ -85,8 +84,6 @@ pub fn start(settings: MqttSettings, address: &Address, purpose: Purpose) -> Res
     let (url, mut options) = super::prepare(settings, address)?;
     let (topic, payload) = purpose.will.clone();
     options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, true, None));
-    // What comes in stays bounded as it is for signaling: the broker was told so.
-    options.set_max_packet_size(Some(purpose.largest));
     let (events_in, events) = mpsc::channel(QUEUE);
     let (outgoing, outgoing_out) = mpsc::channel(QUEUE);
     let client = Client {
@@ -96,6 +93,7 @@ pub fn start(settings: MqttSettings, address: &Address, purpose: Purpose) -> Res
         events: events_in,
         outgoing: outgoing_out,
         backoff: Backoff::default(),
+        refusal_told: false,
     };
     Ok(Plain { events, outgoing, task: tasks::spawn("plain mqtt", client.run()) })
 }
@@ -107,6 +105,8 @@ struct Client {
     events: mpsc::Sender<PlainEvent>,
     outgoing: mpsc::Receiver<Message>,
     backoff: Backoff,
+    /// A message that was refused is told once.
+    refusal_told: bool,
 }
 
 /// The end of an attempt.
@@ -178,17 +178,22 @@ impl Client {
                 Woken::Event(Ok(event)) => event,
             };
             let told = match event {
-                Event::Incoming(Incoming::ConnAck(_)) => {
-                    let subscribed = self
-                        .purpose
-                        .subscriptions
-                        .iter()
-                        .try_for_each(|filter| client.try_subscribe(filter.clone(), QoS::AtLeastOnce));
-                    if let Err(error) = subscribed {
-                        return End::Failed(Failure::new(&self.url, Kind::Passing, error));
+                Event::Incoming(Incoming::ConnAck(connack)) => {
+                    if let Err(failure) = self.connected(&client, &connack) {
+                        return End::Failed(failure);
+                    }
+                    true
+                }
+                Event::Incoming(Incoming::SubAck(suback)) => {
+                    if let Err(failure) = self.subscribed(&suback) {
+                        return End::Failed(failure);
                     }
                     *up = Some(clock::now());
                     self.events.send(PlainEvent::Up).await.is_ok()
+                }
+                Event::Incoming(Incoming::PubAck(puback)) => {
+                    self.acknowledged(&puback);
+                    true
                 }
                 Event::Incoming(Incoming::Publish(publish)) if !publish.retain => {
                     let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { continue };
@@ -201,6 +206,39 @@ impl Client {
             if !told {
                 return End::Stopped;
             }
+        }
+    }
+
+    fn connected(&self, client: &AsyncClient, connack: &ConnAck) -> Result<(), Failure> {
+        reason::of_retain(&self.url, connack)?;
+        let filters = self
+            .purpose
+            .subscriptions
+            .iter()
+            .map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
+        client
+            .try_subscribe_many(filters.collect::<Vec<_>>())
+            .map_err(|error| Failure::new(&self.url, Kind::Passing, error))
+    }
+
+    /// All of them in one answer.
+    fn subscribed(&self, suback: &SubAck) -> Result<(), Failure> {
+        for (topic, code) in self.purpose.subscriptions.iter().zip(&suback.return_codes) {
+            match code {
+                SubscribeReasonCode::Success(_) => {}
+                code => return Err(reason::of_subscription(&self.url, topic, *code)),
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, puback: &PubAck) {
+        let refused = !matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+        if refused && !self.refusal_told {
+            self.refusal_told = true;
+            let topic = self.purpose.will.0.rsplit_once('/').map_or("#", |(base, _)| base);
+            let failure = reason::of_publication(&self.url, &format!("{topic}/# and others"), puback.reason);
+            tracing::warn!("{}", failure.text);
         }
     }
 
