@@ -20,11 +20,13 @@
 //!                          such); what clients ask waits for the exchange (64, all together; full: 503)
 //!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
+//!  task    announce        the page's name on the local network; with a thread of its own, mDNS_daemon (100 events; full:
+//!                          lost, and the name is told later)
 //!  task    reload          reads the configuration again when it is asked to (4 may wait)
 //!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
 //! ```
 //!
-//! Stop order: no new viewers → `bye` to sessions (at most 1 s) → encode → camera → carriers → broker and page.
+//! Stop order: no new viewers, the name is taken back → `bye` to sessions (at most 1 s) → encode → camera → carriers → broker and page.
 
 use std::{
     future::Future,
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    announce::Announcer,
     camera::{
         self, CameraSource, Spec,
         controls::{ControlDevice, ControlError},
@@ -129,12 +132,17 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         broker: broker.clone(),
         whep: whep.as_ref().map(Whep::answers),
     };
+    let announcer = match config.web.announce {
+        Switch::On => Announcer::start(bound, monitor.told.clone()),
+        Switch::Off => Announcer::none(),
+    };
     let settings = web_settings(&config, whep, &monitor);
     let names = settings.names.clone();
     let mut web = web::serve(listener, settings, broker, web_stop.clone());
     let inviter = Inviter {
         listen: config.web.listen,
         bound,
+        host: announcer.host(),
         page_url: config.web.page_url.clone(),
         hub_page: config.broker.house.hub.as_ref().map(|hub| hub.page.clone()),
         address,
@@ -171,6 +179,7 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
     info!("stopping");
     service.stopping().await;
     control.stop().await;
+    announcer.stop().await;
     reloader.abort();
     if !exchange.is_finished() {
         let (done, sessions_ended) = oneshot::channel();

@@ -14,7 +14,7 @@
 //! Around them: `main.rs` reads arguments and signals, [`config`] and [`cli`] say what is wanted, [`agent`]
 //! puts the parts together and stops them in order, [`links`] are what a person opens, [`inviter`] makes them, and
 //! [`control`] is how the owner speaks with a running agent, [`status`] what it is doing, [`systemd`] what the service
-//! manager hears. [`setup`]
+//! manager hears, [`announce`] makes the page known on the local network. [`setup`]
 //! asks for what is configured, [`check`] is the doctor. [`text`] is a font for pictures. [`listen`] opens TCP ports.
 //!
 //! # Invariants
@@ -27,6 +27,7 @@
 #![warn(missing_debug_implementations)]
 
 pub mod agent;
+pub mod announce;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -36,8 +37,8 @@ pub mod inviter;
 pub mod links;
 pub mod listen;
 pub mod log;
-pub mod setup;
 pub mod reload;
+pub mod setup;
 pub mod status;
 pub mod systemd;
 pub mod tasks;
