@@ -25,6 +25,11 @@ def on_device(*command):
     return subprocess.run(["ip", "netns", "exec", DEVICE, *command], check=True, capture_output=True, text=True).stdout
 
 
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
 def link(*state):
     subprocess.run(["ip", "-n", DEVICE, *state], check=True)
 
@@ -50,8 +55,7 @@ class Agent:
             file.write(f'name = "{name}"\n[camera]\nsource = "synthetic"\n[web]\n' + "\n".join(web))
 
     def said(self):
-        with open(self.path("log")) as file:
-            return file.read()
+        return read(self.path("log"))
 
     def wait_for(self, text):
         deadline = time.monotonic() + PATIENCE
@@ -146,23 +150,37 @@ class Announcement(unittest.TestCase):
         self.assertEqual(seen.next("went"), "Hof")
         self.assertEqual(agent.process.wait(PATIENCE), 0)
 
-    def test_names_that_others_have_are_left_to_them(self):
-        other = self.resolver()
-        address = socket.inet_aton("192.0.2.2")
-        # With hosts of their own: asked for a service and its host at once, this responder tells the host as an aside.
-        for kind, name, host in [(OWN, "Door", "other"), ("_other._tcp.local.", "Host", "pinhole-door")]:
-            info = ServiceInfo(kind, f"{name}.{kind}", port=1, addresses=[address], server=f"{host}.local.")
-            other.register_service(info)
+    def test_service_that_another_has_is_left_to_it(self):
+        theirs = ServiceInfo(OWN, f"Door.{OWN}", port=1, addresses=[socket.inet_aton("192.0.2.2")], server="other.local.")
+        self.resolver().register_service(theirs)
         seen = Seen(self.zeroconf, OWN)
         self.assertEqual(seen.next("came"), "Door")
-        agent = self.agent("Door")
+        self.agent("Door")
         self.assertEqual(seen.next("came"), "Door (2)")
         info = seen.info("Door (2)")
-        self.assertEqual((info.server, info.port), ("pinhole-door-2.local.", 8480))
-        self.assertEqual(info.parsed_addresses(IPVersion.V4Only), [ADDRESS])
+        self.assertEqual((info.parsed_addresses(IPVersion.V4Only), info.port), ([ADDRESS], 8480))
         self.assertEqual(seen.info("Door").port, 1)
-        agent.wait_for("http://pinhole-door-2.local:8480/")
-        self.assertIn("Watch: http://pinhole-door-2.local:8480/#", agent.command("pair"))
+
+    def test_host_name_that_another_has_is_left_to_it(self):
+        # Avahi, for python-zeroconf does not defend host names.
+        folder = tempfile.TemporaryDirectory(prefix="pinhole-avahi-")
+        self.addCleanup(folder.cleanup)
+        config, said = os.path.join(folder.name, "conf"), os.path.join(folder.name, "said")
+        with open(config, "w") as file:
+            file.write("[server]\nhost-name=pinhole-gate\nenable-dbus=no\nallow-interfaces=eth0\nuse-ipv6=no\n")
+        with open(said, "w") as file:
+            avahi = subprocess.Popen(["avahi-daemon", "--no-drop-root", "--no-chroot", "-f", config], stderr=file)
+        self.addCleanup(avahi.wait, PATIENCE)
+        self.addCleanup(avahi.terminate)
+        deadline = time.monotonic() + PATIENCE
+        while "Host name is pinhole-gate.local" not in read(said):
+            assert avahi.poll() is None and time.monotonic() < deadline, read(said)
+            time.sleep(0.05)
+        seen = Seen(self.zeroconf, OWN)
+        agent = self.agent("Gate")
+        self.assertEqual(seen.info(seen.next("came")).server, "pinhole-gate-2.local.")
+        agent.wait_for("as http://pinhole-gate-2.local:8480/")
+        self.assertIn("Watch: http://pinhole-gate-2.local:8480/#", agent.command("pair"))
 
     def test_of_two_with_the_same_name_the_second_takes_another(self):
         seen = Seen(self.zeroconf, OWN)
