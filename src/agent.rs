@@ -59,6 +59,7 @@ use crate::{
     log::Log,
     peer::{self, PeerSettings, ice::IceServers, rtc::RtcSettings, session::Timings},
     pipeline::{self, CameraHandle, CameraSettings, Pipeline},
+    privacy::{self, Privacy},
     reload::{self, Again},
     signal::{
         Address, Carrier,
@@ -66,8 +67,7 @@ use crate::{
         desk::Desk,
         door::Doorbell,
         exchange::{Command, Exchange},
-        keys::{self, KeyError, KeyStore},
-        login::LoginKey,
+        keys::{self, KeyStore},
         message::Role,
         mqtt::{self, MqttSettings},
         people,
@@ -88,24 +88,26 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
     let started = clock::now();
     let store = KeyStore::open(&config.state_dir)?;
     let address = Address { root: config.broker.root.clone(), device: store.device() };
-    let sources = config.cameras.iter().map(find_source).collect::<Result<Vec<_>>>()?;
+    let private = privacy::saved(&config.state_dir)?;
+    let sources =
+        config.cameras.iter().map(|camera| find_source(camera, private)).collect::<Result<Vec<_>>>()?;
     let listener = listen::bind(config.web.listen, "--listen ADDR:PORT").await?;
     let bound = listener.local_addr().context("the page's listener has no address")?;
     let broker_listener = match config.broker.house.listen {
         Some(at) => Some(listen::bind(at, "broker.listen").await?),
         None => None,
     };
-    let login_key = store.login_key().map(Arc::new);
 
     let (cameras, pipelines) = start_cameras(&config.cameras, sources)?;
     let (broker, mut carriers) = start_carriers(&config, &address)?;
     if let Some(hub) = &config.broker.house.hub {
-        carriers.push(start_at_hub(hub, login_key.as_ref(), &address)?);
+        carriers.push(start_at_hub(hub, &store, &address)?);
     }
     let ice = IceServers::start(config.webrtc.ice_servers.clone())?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
     let reached: Arc<[CameraHandle]> = cameras.clone().into();
-    let peers = peer::start(peer_settings(&config, ice), cameras.clone(), to_viewers);
+    let privacy = Privacy::open(config.state_dir.clone(), Arc::clone(&reached))?;
+    let peers = peer::start(peer_settings(&config, ice, &privacy), cameras.clone(), to_viewers);
     let tuner = peers.tuner();
     let viewers = people::good(store.viewers(), clock::since_epoch());
     let desk = Desk::new(store.device(), viewers, Box::new(keys::random), clock::now());
@@ -129,6 +131,7 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         device: address.device,
         cameras: Arc::clone(&reached),
         commands: commands.clone(),
+        privacy: privacy.watch(),
         broker: broker.clone(),
         whep: whep.as_ref().map(Whep::answers),
     };
@@ -158,15 +161,11 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
     }
     let service = systemd::start(monitor.clone());
-    let device_key = match &login_key {
-        Ok(key) => Ok(key.public().to_string()),
-        Err(error) => Err(error.to_string()),
-    };
     let (reload, reloader) =
         reload::start(config.clone(), again, reload::Parts { cameras, peers: tuner, names, told });
     let control = control::start(
         &config.control,
-        Reach { inviter, cameras: reached, monitor, reload, log, device_key, whep: config.web.whep },
+        Reach { inviter, cameras: reached, monitor, privacy, reload, log, whep: config.web.whep },
     );
 
     let failed = tokio::select! {
@@ -219,13 +218,14 @@ fn why(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> String
 /// The configured camera, opened once for a moment where that disturbs nobody: a wrong path or size is told at the
 /// start and not to the first viewer. One that is absent, in use or does not work just now may be there later: viewers
 /// see a slate until then.
-fn find_source(camera: &CameraConfig) -> Result<Arc<dyn CameraSource>> {
+fn find_source(camera: &CameraConfig, private: Switch) -> Result<Arc<dyn CameraSource>> {
     let source = match &camera.source {
         Source::Named(spec) => spec.clone().source(),
         Source::Auto => camera::auto::source(camera.bitrate),
     };
     // A program is not run only to see whether it runs.
-    let opens_at_start = !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_)));
+    let opens_at_start =
+        private == Switch::Off && !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_)));
     if camera.encoder == Choice::M2m && choice::encoders().is_empty() {
         return Err(EncodeError::NoHardware.into());
     }
@@ -321,19 +321,20 @@ fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Brok
 }
 
 /// The carrier by another agent's broker. Its key is needed there, and not before.
-fn start_at_hub(hub: &Hub, key: Result<&Arc<LoginKey>, &KeyError>, address: &Address) -> Result<Carrier> {
-    let key = key.map_err(|error| anyhow!("broker.hub needs this device's key: {error}"))?;
-    let settings = MqttSettings { login: Some(Arc::clone(key)), ..MqttSettings::new(&hub.broker) };
+fn start_at_hub(hub: &Hub, store: &KeyStore, address: &Address) -> Result<Carrier> {
+    let key = store.login_key().map_err(|error| anyhow!("broker.hub needs this device's key: {error}"))?;
+    let settings = MqttSettings { login: Some(Arc::new(key)), ..MqttSettings::new(&hub.broker) };
     mqtt::start(settings, address.clone()).context("broker.hub")
 }
 
-fn peer_settings(config: &Config, ice: IceServers) -> PeerSettings {
+fn peer_settings(config: &Config, ice: IceServers, privacy: &Privacy) -> PeerSettings {
     PeerSettings {
         rtc: RtcSettings { addresses: None },
         max_viewers: config.webrtc.max_viewers as usize,
         device_name: config.name.clone(),
         ice,
         timings: Timings::default(),
+        privacy: privacy.watch(),
     }
 }
 

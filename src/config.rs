@@ -19,6 +19,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{cli::RunArgs, peer::ice::IceSource, signal::mqtt::Secret};
 pub use brokers::{BrokerConfig, Embedded, ExternalBroker, PageBroker};
 pub use cameras::{CameraConfig, Source, default_wish};
@@ -86,7 +88,8 @@ pub enum MetricsFor {
 }
 
 /// Whether something is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Switch {
     On,
     Off,

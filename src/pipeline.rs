@@ -42,6 +42,7 @@ use crate::{
         orientation::{Orientation, Rotation},
     },
     clock,
+    config::Switch,
     encode::{
         Bitrate, EncodeError, EncodedFrame, Output,
         choice::{self, Choice, InUse, Kind, Made},
@@ -372,6 +373,17 @@ impl CameraHandle {
         self.shared.control().viewer_came();
         self.shared.changed.notify_all();
         Subscription { handle: self.clone(), cursor, turning: Turns::Itself }
+    }
+
+    /// Closes the camera, whoever watches, and keeps it closed until it is turned off again.
+    pub fn set_privacy(&self, privacy: Switch) {
+        self.shared.control().private = privacy;
+        self.shared.changed.notify_all();
+    }
+
+    /// Whether privacy keeps it closed.
+    pub fn privacy(&self) -> Switch {
+        self.shared.control().private
     }
 
     /// Asks for a key frame, for a viewer that cannot decode without. Requests are merged, and the key frames made for

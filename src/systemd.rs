@@ -105,6 +105,7 @@ fn describe(camera: &CameraStatus) -> String {
     let people = if viewers == 1 { "1 viewer".to_owned() } else { format!("{viewers} viewers") };
     match (camera.state, &camera.picture) {
         (StateName::Closed, _) => "closed, nobody watches".to_owned(),
+        (StateName::Private, _) => "closed for privacy".to_owned(),
         (StateName::Streaming, Some(picture)) => {
             let fps = (picture.frames_per_second * 10.0).round() / 10.0;
             let kilobits = camera.bits_per_second / 1000.0;

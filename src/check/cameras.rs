@@ -27,7 +27,7 @@ use crate::{
 /// A camera is watched for so long.
 const WATCH: Duration = Duration::from_millis(1500);
 /// For its first frame: sensors and commands take their time.
-const FIRST: Duration = Duration::from_secs(8);
+const FIRST: Duration = Duration::from_secs(5);
 /// The longest wait for a frame in one go.
 const SLICE: Duration = Duration::from_millis(250);
 /// Frames that are encoded to see how long one takes: of a slow board fewer, for two seconds.

@@ -51,7 +51,12 @@ pub(super) fn agent(case: &Case, sockets: &[PathBuf]) -> Finding {
 pub(super) fn state_folder(folder: &Path) -> Finding {
     const PART: &str = "state folder";
     let shown = folder.display();
-    let Ok(metadata) = fs::metadata(folder) else {
+    let metadata = fs::metadata(folder);
+    if metadata.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        let remedy = "run this as the user that the agent runs as, or with sudo";
+        return Finding::warning(PART, format!("this user may not look at {shown}"), remedy);
+    }
+    let Ok(metadata) = metadata else {
         // The nearest that is there decides.
         let above = folder.ancestors().skip(1).find(|above| above.is_dir());
         return match above.map(sys::fs::is_writable) {

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     cli::RunArgs,
-    config::{Config, ConfigError, Service},
+    config::{self, Config, ConfigError, Service},
     control::{
         client::ask,
         message::{Reply, Request},
@@ -71,6 +71,13 @@ impl Finding {
     }
 }
 
+/// Whether one runs, as far as this user can see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Agent {
+    Runs,
+    Absent,
+}
+
 /// What is known before anything is looked at.
 #[derive(Debug)]
 struct Case {
@@ -102,10 +109,12 @@ pub fn run(args: &RunArgs, camera: Option<&str>, mut tell: impl FnMut(Finding)) 
     tell(machine::clock());
     tell(machine::memory(&case));
     tell(machine::open_files(&case));
+    let hidden = case.running.is_none() && config::is_hidden(&service.sockets);
+    let agent = if case.running.is_some() || hidden { Agent::Runs } else { Agent::Absent };
     // What waits on the network does so while the cameras are looked at.
     let network = tasks::thread("network", {
         let (config, running) = (case.config.clone(), case.running.clone());
-        move || reach::look(&config, running.as_ref())
+        move || reach::look(&config, agent, running.as_ref())
     });
     for known in &case.config.cameras {
         cameras::look(&case, known, &service.sockets, &mut tell);

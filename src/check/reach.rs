@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Finding,
+    Agent, Finding,
     relay::{self, Answer},
 };
 use crate::{
@@ -37,29 +37,28 @@ use crate::{
 /// For the page's answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For a provider of TURN credentials.
-const PROVIDER: Duration = Duration::from_secs(8);
+const PROVIDER: Duration = Duration::from_secs(5);
 
 /// Everything on the network, in the order of the configuration.
-pub(super) fn look(config: &Config, running: Option<&Status>) -> Vec<Finding> {
+pub(super) fn look(config: &Config, agent: Agent, running: Option<&Status>) -> Vec<Finding> {
     // Another may have installed it: then it is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(look_at_all(config, running)),
+        Ok(runtime) => runtime.block_on(look_at_all(config, agent, running)),
         Err(error) => {
             vec![Finding::bad("network", format!("it cannot be looked at ({error})"), "end other programs")]
         }
     }
 }
 
-async fn look_at_all(config: &Config, running: Option<&Status>) -> Vec<Finding> {
-    let mut checks: Vec<BoxFuture<'_, Vec<Finding>>> =
-        vec![port(config, running).map(|one| vec![one]).boxed()];
+async fn look_at_all(config: &Config, agent: Agent, running: Option<&Status>) -> Vec<Finding> {
+    let mut checks: Vec<BoxFuture<'_, Vec<Finding>>> = vec![port(config, agent).map(|one| vec![one]).boxed()];
     let address = address(config, running);
     for external in &config.broker.external {
         checks.push(broker(external, address.clone()).map(|one| vec![one]).boxed());
     }
-    checks.push(async { carriers(running) }.boxed());
+    checks.push(async { carriers(config, running) }.boxed());
     checks.push(ice(&config.webrtc.ice_servers).boxed());
     join_all(checks).await.into_iter().flatten().collect()
 }
@@ -76,7 +75,7 @@ fn address(config: &Config, running: Option<&Status>) -> Address {
 }
 
 /// The page's port: the agent answers there, or it is free.
-async fn port(config: &Config, running: Option<&Status>) -> Finding {
+async fn port(config: &Config, agent: Agent) -> Finding {
     const PART: &str = "page";
     let at = match config.web.listen {
         Listen::Everywhere(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -87,7 +86,7 @@ async fn port(config: &Config, running: Option<&Status>) -> Finding {
     if at.port() == 0 {
         return Finding::ok(PART, "any port that is free");
     }
-    if running.is_some() {
+    if agent == Agent::Runs {
         return match timeout(PATIENCE, health(at)).await {
             Ok(Ok(true)) => Finding::ok(PART, format!("the agent serves it at port {}", at.port())),
             Ok(Ok(false)) => {
@@ -139,14 +138,24 @@ async fn broker(external: &ExternalBroker, address: Address) -> Finding {
                 ),
             }
         }
-        Err(why) => Finding::failed(PART, why.strip_prefix("broker ").unwrap_or(&why)),
+        Err(why) => {
+            let mut found = Finding::failed(PART, why.strip_prefix("broker ").unwrap_or(&why));
+            if external.client_id.is_some() {
+                found.said.push_str(
+                    " (this came with an id of its own, and not with the `client_id` of the configuration)",
+                );
+            }
+            found
+        }
     }
 }
 
 /// What a running agent says of the ways by which viewers come.
-fn carriers(running: Option<&Status>) -> Vec<Finding> {
-    let down =
-        running.into_iter().flat_map(|status| &status.signaling.carriers).filter(|carrier| !carrier.up);
+fn carriers(config: &Config, running: Option<&Status>) -> Vec<Finding> {
+    let carriers = running.into_iter().flat_map(|status| &status.signaling.carriers);
+    // The brokers of the configuration were tried.
+    let known = |name: &String| config.broker.external.iter().any(|external| external.url == *name);
+    let down = carriers.filter(|carrier| !carrier.up && !known(&carrier.name));
     down.map(|carrier| match &carrier.reason {
         Some(reason) => Finding::failed("signaling", reason.strip_prefix("broker ").unwrap_or(reason)),
         None => {

@@ -38,6 +38,7 @@ use clap::{
 
 use crate::{
     camera::controls::Setting,
+    config::Switch,
     config::{self, BitrateValue, ConfigError, Size},
     control::{
         client::AskError,
@@ -126,6 +127,11 @@ pub enum Command {
     },
     /// Have the running agent read its configuration again, and say which changes it took up and which need a restart
     Reload,
+    /// Close all cameras, end all sessions and let nobody in; or turn that off again; without a word, tell which it is
+    Privacy {
+        #[arg(value_name = "on|off", value_parser = switch_parser())]
+        set: Option<Switch>,
+    },
     /// Print this device's public key, for the configuration of another agent that shall show its cameras, too
     DeviceKey,
     /// Ask for camera, name and broker, write the configuration, start the service with it, and print links
@@ -221,6 +227,7 @@ impl CommandError {
             | Reply::Whep { .. }
             | Reply::Viewers(_)
             | Reply::Status(_)
+            | Reply::Privacy(_)
             | Reply::Reloaded(_)
             | Reply::Revoked(_)
             | Reply::Answer { .. }
@@ -279,6 +286,7 @@ pub fn run(command: &Command, args: &RunArgs) -> Result<(), CommandError> {
         Command::Reload => people::reload(&sockets, &mut out),
         Command::LogLevel { filter } => people::log_level(&sockets, filter),
         Command::Answer { offer, out: file, wait } => answer::run(&sockets, offer, file, *wait, &mut out),
+        Command::Privacy { set } => people::privacy(&sockets, *set, &mut out),
         Command::DeviceKey => people::device_key(&sockets, &mut out),
         Command::Devices { json } => devices::run(*json, &mut out),
         Command::Controls { device, settings, json } => {
@@ -316,6 +324,10 @@ impl Stdout {
 fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::name))
         .map(|name| Role::ALL.into_iter().find(|role| role.name() == name).expect("one of these names"))
+}
+
+fn switch_parser() -> impl TypedValueParser<Value = Switch> {
+    PossibleValuesParser::new(["on", "off"]).map(|word| if word == "on" { Switch::On } else { Switch::Off })
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {

@@ -1,4 +1,4 @@
-//! `pinhole pair`, `viewers`, `revoke`, `device-key` and `log-level`: asks the running agent, and shows what it answers.
+//! `pinhole pair`, `viewers`, `revoke`, `privacy`, `device-key` and `log-level`: asks the running agent, and shows what it answers.
 //! Not here: what is done (`control::server`).
 
 use std::{path::PathBuf, time::Duration};
@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{CommandError, Stdout};
 use crate::{
     clock,
+    config::Switch,
     control::{
         client::ask,
         message::{Reply, Request},
@@ -73,6 +74,21 @@ pub(super) fn viewers(sockets: &[PathBuf], json: bool, out: &mut Stdout) -> Resu
             out.print("nobody is paired; pinhole pair prints links\n")
         }
         Reply::Viewers(viewers) => out.print(&show::table(&viewers, clock::since_epoch())),
+        other => Err(CommandError::unexpected(other)),
+    }
+}
+
+/// Turns privacy on or off, or tells which it is.
+pub(super) fn privacy(
+    sockets: &[PathBuf],
+    set: Option<Switch>,
+    out: &mut Stdout,
+) -> Result<(), CommandError> {
+    match ask(sockets, &Request::Privacy { set })? {
+        Reply::Privacy(Switch::On) => {
+            out.print("privacy is on: the cameras are closed, and nobody is let in\n")
+        }
+        Reply::Privacy(Switch::Off) => out.print("privacy is off\n"),
         other => Err(CommandError::unexpected(other)),
     }
 }

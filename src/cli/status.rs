@@ -93,6 +93,7 @@ fn about_camera(camera: &CameraStatus) -> String {
     };
     lines.push(match (camera.state, &camera.picture) {
         (StateName::Closed, _) => "closed, as nobody watches".to_owned(),
+        (StateName::Private, _) => "closed for privacy; `pinhole privacy off` opens it".to_owned(),
         (StateName::Streaming, Some(picture)) => {
             let fps = camera.frames_per_second;
             let kilobits = camera.bits_per_second / 1000.0;
@@ -248,6 +249,7 @@ mod tests {
             configuration: None,
             device: "abcdefghijkl2345".into(),
             uptime_s: 7200,
+            privacy: crate::config::Switch::Off,
             cameras: vec![front, back],
             signaling: Report {
                 carriers: vec![carrier, far],

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::{
     camera::controls::{Control, Setting},
+    config::Switch,
     links::Place,
     reload::Outcome,
     signal::{exchange::Carried, message::Role, people::Person, whep::token::Token},
@@ -49,6 +50,8 @@ pub enum Request {
     Status {},
     /// Reads the configuration again.
     Reload {},
+    /// Turns privacy on or off; without, tells which it is.
+    Privacy { set: Option<Switch> },
     /// What another agent's configuration has to hold of this device's key.
     #[serde(rename = "device-key")]
     DeviceKey {},
@@ -90,6 +93,7 @@ pub enum Reply {
     },
     Viewers(Vec<Person>),
     Status(Box<Status>),
+    Privacy(Switch),
     Reloaded(Outcome),
     Revoked(Person),
     DeviceKey(String),
@@ -142,6 +146,7 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Status {}
+            | Self::Privacy { .. }
             | Self::Reload {}
             | Self::Revoke { .. }
             | Self::Log { .. }
@@ -174,6 +179,7 @@ impl Request {
             | Self::Whep { .. }
             | Self::Viewers {}
             | Self::Status {}
+            | Self::Privacy { .. }
             | Self::Reload {}
             | Self::Revoke { .. }
             | Self::Log { .. }
@@ -206,6 +212,8 @@ mod tests {
             Request::Whep { role: Role::View, name: "OBS".into(), lifetime_s: Some(60) },
             Request::Viewers {},
             Request::Status {},
+            Request::Privacy { set: Some(Switch::On) },
+            Request::Privacy { set: None },
             Request::Reload {},
             Request::DeviceKey {},
             Request::Revoke { who: "Anna".into() },

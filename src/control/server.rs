@@ -26,9 +26,11 @@ use crate::{
     inviter::{Inviter, Stopped},
     log::Log,
     pipeline::CameraHandle,
+    privacy::Privacy,
     reload,
     signal::{
         exchange::{Command, HandReply},
+        keys::KeyError,
         people::NotRevoked,
     },
     status::Monitor,
@@ -49,13 +51,12 @@ pub struct Reach {
     pub inviter: Inviter,
     pub cameras: Arc<[CameraHandle]>,
     pub monitor: Monitor,
+    pub privacy: Privacy,
     /// Where the configuration is read again.
     pub reload: mpsc::Sender<reload::Ask>,
     /// Whether tokens are good for anything.
     pub whep: Switch,
     pub log: Log,
-    /// What other agents' configurations have to hold of this device's key, or why there is none.
-    pub device_key: Result<String, String>,
 }
 
 /// The socket, being served.
@@ -194,6 +195,20 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
                 Err(stopped) => failed(stopped),
             }
         }
+        Request::Privacy { set } => {
+            let privacy = reach.privacy.clone();
+            let done = tasks::blocking(move || {
+                set.map_or(Ok(()), |wanted| privacy.set(wanted, "a command"))?;
+                Ok::<_, KeyError>(*privacy.watch().borrow())
+            });
+            match done.await {
+                Ok(Ok(state)) => Reply::Privacy(state),
+                Ok(Err(error)) => Reply::Error(error.to_string()),
+                Err(_) => Reply::Error(
+                    "the switch failed, which is a fault in pinhole: see the agent's log".to_owned(),
+                ),
+            }
+        }
         Request::Status {} => match reach.monitor.status().await {
             Ok(status) => Reply::Status(Box::new(status)),
             Err(trouble) => Reply::Error(format!("{trouble}: see the agent's log")),
@@ -211,9 +226,10 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let viewers = ask(inviter, |reply| Command::Viewers { reply }).await;
             viewers.map_or_else(failed, Reply::Viewers)
         }
-        Request::DeviceKey {} => match &reach.device_key {
-            Ok(key) => Reply::DeviceKey(key.clone()),
-            Err(error) => Reply::Error(error.clone()),
+        Request::DeviceKey {} => match ask(inviter, |reply| Command::DeviceKey { reply }).await {
+            Ok(Ok(key)) => Reply::DeviceKey(key.to_string()),
+            Ok(Err(error)) => Reply::Error(error.to_string()),
+            Err(stopped) => failed(stopped),
         },
         Request::Revoke { who } => match ask(inviter, |reply| Command::Revoke { who, reply }).await {
             Ok(Ok(person)) => Reply::Revoked(person),

@@ -35,6 +35,7 @@ use self::{
     tally::{End, SessionCounts, Tally},
 };
 use crate::{
+    config::Switch,
     pipeline::CameraHandle,
     signal::{
         message::{Role, ToDevice, ToViewer},
@@ -57,6 +58,8 @@ pub struct PeerSettings {
     /// STUN and TURN servers, for viewers and for the agent.
     pub ice: IceServers,
     pub timings: Timings,
+    /// While it is on, nobody is let in.
+    pub privacy: watch::Receiver<Switch>,
 }
 
 /// A message from a viewer, already authenticated.

@@ -128,10 +128,18 @@ impl Reception {
         stop: CancellationToken,
     ) {
         self.start_resolver();
+        let mut privacy = self.settings.privacy.clone();
+        privacy.mark_changed();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Ok(()) = privacy.changed() => {
+                    let state = *privacy.borrow_and_update();
+                    for session in self.registry.set_privacy(state) {
+                        self.command(session, Command::End(ByeReason::Privacy));
+                    }
+                }
                 Ok(()) = tuned.changed() => {
                     let settings = tuned.borrow_and_update().clone();
                     self.tune(settings);

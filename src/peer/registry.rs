@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Signaling, session::Phase};
+use crate::config::Switch;
 use crate::signal::{
     message::{ErrorCode, Offer, Role, ToDevice},
     topic::{KeyId, SessionId},
@@ -73,6 +74,7 @@ pub struct Viewer {
 #[derive(Debug)]
 pub struct Registry {
     max_viewers: usize,
+    privacy: Switch,
     /// Camera ids, in the order told to viewers.
     cameras: Vec<String>,
     sessions: BTreeMap<SessionId, Entry>,
@@ -89,12 +91,29 @@ struct Entry {
 
 impl Registry {
     pub fn new(max_viewers: usize, cameras: Vec<String>) -> Self {
-        Self { max_viewers, cameras, sessions: BTreeMap::new(), offers: BTreeMap::new() }
+        Self {
+            max_viewers,
+            privacy: Switch::Off,
+            cameras,
+            sessions: BTreeMap::new(),
+            offers: BTreeMap::new(),
+        }
     }
 
     /// Another limit. Nobody who is there has to go for it.
     pub fn set_max_viewers(&mut self, max_viewers: usize) {
         self.max_viewers = max_viewers;
+    }
+
+    /// While it is on, nobody is let in; all who are there must end.
+    pub fn set_privacy(&mut self, privacy: Switch) -> Vec<SessionId> {
+        self.privacy = privacy;
+        if privacy == Switch::Off {
+            return Vec::new();
+        }
+        let sessions: Vec<SessionId> = self.present().map(|entry| entry.shown.session).collect();
+        sessions.iter().for_each(|session| self.end(*session));
+        sessions
     }
 
     /// Decides on a message, and keeps account of it.
@@ -144,6 +163,9 @@ impl Registry {
         offer: &Offer,
         signaling: Signaling,
     ) -> Decision {
+        if self.privacy == Switch::On {
+            return refuse(ErrorCode::Privacy, "the camera is turned off for privacy", Fate::Over);
+        }
         // The end of a session with this id is still under way.
         if self.sessions.contains_key(&session) {
             return refuse(ErrorCode::BadRequest, "this session is over; begin a new one", Fate::Over);
@@ -344,6 +366,22 @@ mod tests {
 
     fn started(replaced: &[u8]) -> Decision {
         Decision::Start { camera: 0, replaced: replaced.iter().map(|id| session(*id)).collect() }
+    }
+
+    #[test]
+    fn privacy_ends_all_sessions_and_lets_nobody_in() {
+        let mut bench = Bench::new(8);
+        assert!(matches!(bench.put(1, 1, &offer()), Decision::Start { .. }));
+        assert_eq!(bench.registry.set_privacy(Switch::On), [session(1)]);
+        assert!(bench.registry.viewers().is_empty());
+        for refused in [bench.put(2, 1, &offer()), bench.carry(3, 2)] {
+            let Decision::Refuse { code, session, .. } = refused else { panic!("{refused:?}") };
+            assert_eq!((code, session), (ErrorCode::Privacy, Fate::Over));
+        }
+        assert_eq!(bench.put(4, 1, &ToDevice::Hello), Decision::Welcome);
+        bench.registry.finished(session(1));
+        assert!(bench.registry.set_privacy(Switch::Off).is_empty());
+        assert!(matches!(bench.put(5, 1, &offer()), Decision::Start { .. }));
     }
 
     #[test]

@@ -8,14 +8,20 @@ use super::{
     air::{Air, Due, Origin},
     meter::Meter,
 };
-use crate::encode::{
-    Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, choice::InUse, keyframe::KeyFrames,
+use crate::{
+    config::Switch,
+    encode::{
+        Bitrate, EncodedFrame, FrameKind, Request, bitrate::BitrateControl, choice::InUse,
+        keyframe::KeyFrames,
+    },
 };
 
 #[derive(Debug)]
 pub(super) struct Control {
     /// The thread shall end.
     pub(super) stopping: bool,
+    /// Nobody is to be seen: the camera is closed, whoever watches.
+    pub(super) private: Switch,
     /// The thread has ended.
     pub(super) ended: bool,
     /// Which picture the viewers get.
@@ -49,6 +55,7 @@ impl Control {
     pub(super) fn new(bitrate: Bitrate, linger: Duration) -> Self {
         Self {
             stopping: false,
+            private: Switch::Off,
             ended: false,
             air: Air::new(),
             keys: KeyFrames::new(),
@@ -79,19 +86,20 @@ impl Control {
 
     /// Whether the camera is to be opened.
     pub(super) fn has_viewers(&self) -> bool {
-        self.viewers > 0
+        self.viewers > 0 && self.private == Switch::Off
     }
 
     /// Whether an open camera is to stay open.
     pub(super) fn keeps_open(&self, now: Instant) -> bool {
         !self.stopping
+            && self.private == Switch::Off
             && (self.viewers > 0
                 || self.left.is_some_and(|left| now.saturating_duration_since(left) < self.linger))
     }
 
     /// Whether the slate is to be shown: never to nobody.
     pub(super) fn slate(&self, now: Instant) -> Due {
-        if self.viewers == 0 { Due::No } else { self.air.slate(now) }
+        if self.has_viewers() { self.air.slate(now) } else { Due::No }
     }
 
     /// What to make of the slate's next frame.
@@ -175,6 +183,16 @@ mod tests {
         assert!(!control.has_viewers());
         assert!(control.keeps_open(now + linger * 100 + linger / 2));
         assert!(!control.keeps_open(now + linger * 101));
+    }
+
+    #[test]
+    fn privacy_comes_before_viewers_and_the_camera_does_not_linger() {
+        let (mut control, now) = (Control::new(Bitrate(1), Duration::from_secs(1)), clock::now());
+        control.viewer_came();
+        control.private = Switch::On;
+        assert!(!control.has_viewers() && !control.keeps_open(now) && control.slate(now) == Due::No);
+        control.private = Switch::Off;
+        assert!(control.has_viewers() && control.keeps_open(now));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{CameraHandle, CameraState};
 use crate::{
     camera::VideoFormat,
     clock,
+    config::Switch,
     encode::{
         prepare::Treatment,
         still::{Settling, Taken},
@@ -44,6 +45,8 @@ pub enum StillError {
     Camera(String),
     #[error("the camera gave no picture within {} s: see the agent's log", PATIENCE.as_secs())]
     Late,
+    #[error("the camera is turned off for privacy: `pinhole privacy off` turns it on again")]
+    Private,
     #[error("the agent is stopping")]
     Stopped,
 }
@@ -90,6 +93,9 @@ impl CameraHandle {
     /// # Errors
     /// The camera does not work, gives nothing in time, or is asked by someone else.
     pub async fn still(&self) -> Result<Taken, StillError> {
+        if self.shared.control().private == Switch::On {
+            return Err(StillError::Private);
+        }
         let taken = self.shared.stills.ask()?;
         let mut state = self.state();
         let viewer = self.subscribe();

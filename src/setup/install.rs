@@ -15,7 +15,8 @@ const UNIT: &str = "pinhole.service";
 /// Where an administrator's additions to the unit stand (systemd.unit(5)).
 const DROP_INS: &str = "/etc/systemd/system/pinhole.service.d";
 
-/// Writes a file as a whole, synced, with this mode; the old one stays beside it as NAME.bak where `keep` wants it.
+/// Writes a file as a whole, synced, with this mode. Where `keep` wants it, the old one stays beside it as NAME.bak, and
+/// gives the new one its mode.
 pub(super) fn write(path: &Path, text: &str, mode: u32, keep: Keep) -> Result<(), SetupError> {
     let failed = |error| SetupError::Write { path: path.to_owned(), error };
     let beside = |end: &str| {
@@ -23,7 +24,11 @@ pub(super) fn write(path: &Path, text: &str, mode: u32, keep: Keep) -> Result<()
         name.push(end);
         path.with_file_name(name)
     };
-    let mode = fs::metadata(path).map_or(mode, |there| there.permissions().mode() & 0o777);
+    let mode = match keep {
+        // What its owner has chosen stays.
+        Keep::Backup => fs::metadata(path).map_or(mode, |there| there.permissions().mode() & 0o777),
+        Keep::Nothing => mode,
+    };
     let new = beside(&format!(".{}.new", std::process::id()));
     let written = write_new(&new, text, mode).and_then(|()| {
         if keep == Keep::Backup && path.exists() {
@@ -106,6 +111,12 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "nothing else is left");
         let error = write(&folder.join("none/a"), "x", 0o600, Keep::Nothing).unwrap_err().to_string();
         assert!(error.contains("none/a"), "{error}");
+        write(&file, "three", 0o600, Keep::Nothing).unwrap();
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "a secret is never readable"
+        );
         fs::remove_dir_all(&folder).unwrap();
     }
 }

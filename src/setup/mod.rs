@@ -25,7 +25,7 @@ use crate::{
 };
 use ask::{Confirmed, Person};
 use install::Keep;
-use plan::{Answers, BrokerAnswer, OwnBroker, PASSWORD_FILE};
+use plan::{Answers, BrokerAnswer, OwnBroker, PASSWORD_FILE, Place};
 
 /// Answers that were given as flags; what is absent is asked for, or stays as it is.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +72,8 @@ pub enum SetupError {
     NoFile,
     #[error("{} has more than one camera: change their sources there", .0.display())]
     SeveralCameras(PathBuf),
+    #[error("{} has more brokers under [[broker.server]]: change them there", .0.display())]
+    SeveralBrokers(PathBuf),
     #[error("stopped: nothing was changed")]
     Stopped,
     #[error(
@@ -117,7 +119,7 @@ pub fn run(
         ConfigError::Credential { .. } => Config::load(&service.args),
         other => Err(other),
     });
-    let mut setup = Setup { person: Person { input, output }, now: now.ok(), given, file };
+    let mut setup = Setup { person: Person { input, output }, now: now.ok(), old: &old, given, file };
     let answers = match asking {
         Asking::Person => setup.ask()?,
         Asking::Nobody => setup.take()?,
@@ -129,6 +131,8 @@ struct Setup<'a, R, W> {
     person: Person<R, W>,
     /// What is configured; `None` where that cannot be read whole.
     now: Option<Config>,
+    /// The configuration as it stands.
+    old: &'a str,
     given: &'a Given,
     file: PathBuf,
 }
@@ -145,6 +149,7 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
                     page_url: self.given.broker_page.clone(),
                     user: self.given.broker_user.clone(),
                     password: self.given_password()?,
+                    place: self.place(url),
                 };
                 self.try_broker(&own).map_err(SetupError::Broker)?;
                 BrokerAnswer::Own(own)
@@ -178,8 +183,13 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
             self.person.say("Several cameras are configured: they stay as they are.\n")?;
             return Ok(None);
         }
-        let mut sources = vec!["auto".to_owned()];
-        let mut shown = vec!["the first camera that is there".to_owned()];
+        let (mut sources, mut shown) = (Vec::new(), Vec::new());
+        if let Some(source) = plan::source(self.old) {
+            shown.push(format!("as it is now ({source})"));
+            sources.push(None);
+        }
+        sources.push(Some("auto".to_owned()));
+        shown.push("the first camera that is there".to_owned());
         for survey in camera::v4l2::survey(&config::default_wish()) {
             // A link stays when numbers change.
             let path = survey.links.first().unwrap_or(&survey.path).display().to_string();
@@ -196,17 +206,17 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
                 },
                 Err(error) => format!("{path}: {error}"),
             });
-            sources.push(path);
+            sources.push(Some(path));
         }
         if camera::csi::CsiSource::is_installed() {
-            sources.push("csi".to_owned());
+            sources.push(Some("csi".to_owned()));
             shown.push("the camera module of a Raspberry Pi".to_owned());
         }
-        sources.push("synthetic".to_owned());
+        sources.push(Some("synthetic".to_owned()));
         shown.push("a made picture, to try it".to_owned());
         self.person.say("Which camera?\n")?;
         let chosen = self.person.choose("Camera", &shown, 1)?;
-        Ok(Some(sources.swap_remove(chosen)))
+        Ok(sources.swap_remove(chosen))
     }
 
     fn ask_broker(&mut self) -> Result<BrokerAnswer, SetupError> {
@@ -237,6 +247,7 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
                 None => None,
             };
             let own = OwnBroker {
+                place: self.place(&url),
                 url: url.clone(),
                 page_url: Some(page_url).filter(|url| !url.is_empty()),
                 user,
@@ -249,6 +260,16 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
             if self.person.confirm("Give it anew? `n` takes it as it is")? == Confirmed::No {
                 return Ok(BrokerAnswer::Own(own));
             }
+        }
+    }
+
+    /// Whether that is the address of the broker that is configured now.
+    fn place(&self, url: &str) -> Place {
+        let now = self.now.as_ref().and_then(|now| now.broker.external.first());
+        let parsed = mqtt::BrokerUrl::parse(url).map(|url| url.to_string());
+        match (now, parsed) {
+            (Some(now), Ok(url)) if now.url == url => Place::Same,
+            (_, _) => Place::Another,
         }
     }
 
@@ -268,10 +289,24 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
             keys::random(&mut bytes);
             DeviceId::from_random(bytes)
         });
+        // With what the file says of it beside, as its authority's certificate.
+        let answers = Answers {
+            camera: None,
+            name: None,
+            broker: BrokerAnswer::Own(OwnBroker { password: None, ..own.clone() }),
+        };
+        let text = plan::configuration(self.old, &answers, PASSWORD_FILE);
+        let args = RunArgs::default();
+        let config = Config::from_text(&args, &self.file, &text).map_err(|error| error.to_string())?;
+        let external = config.broker.external.first();
+        let external = external.ok_or_else(|| format!("`{}` is no broker's address", own.url))?;
         let settings = MqttSettings {
             user: own.user.clone(),
             password: own.password.clone().map(Secret::new),
-            ..MqttSettings::new(&own.url)
+            ca: external.ca_file.clone(),
+            client_cert: external.client_certificate.clone(),
+            alpn: external.alpn.clone(),
+            ..MqttSettings::new(&external.url)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("the broker cannot be tried: {error}"))?;
@@ -292,6 +327,9 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
         let several = self.now.as_ref().is_some_and(|now| now.cameras.len() > 1);
         if several && answers.camera.is_some() {
             return Err(SetupError::SeveralCameras(self.file));
+        }
+        if answers.broker != BrokerAnswer::Unchanged && plan::has_more_brokers(old) {
+            return Err(SetupError::SeveralBrokers(self.file));
         }
         let is_service = self.file == Path::new(SERVICE_CONFIG) && install::is_service();
         let credential = format!("credential:{PASSWORD_FILE}");

@@ -32,7 +32,19 @@ pub(super) struct OwnBroker {
     pub page_url: Option<String>,
     pub user: Option<String>,
     pub password: Option<String>,
+    pub place: Place,
 }
+
+/// Whether a broker is the one that was configured before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Same,
+    Another,
+}
+
+/// What nobody is asked for, and means nothing to another broker.
+const ONLY_OF_THE_OLD: [&str; 7] =
+    ["page_user", "page_password_file", "client_id", "ca_file", "cert_file", "key_file", "alpn"];
 
 impl std::fmt::Debug for OwnBroker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -59,11 +71,16 @@ pub(super) fn configuration(old: &str, answers: &Answers, password_file: &str) -
     match &answers.broker {
         BrokerAnswer::Unchanged => {}
         BrokerAnswer::Embedded => {
-            for key in ["url", "page_url", "user", "password_file"] {
+            for key in ["url", "page_url", "user", "password_file"].into_iter().chain(ONLY_OF_THE_OLD) {
                 put(broker, key, None);
             }
         }
         BrokerAnswer::Own(own) => {
+            if own.place == Place::Another {
+                for key in ONLY_OF_THE_OLD {
+                    put(broker, key, None);
+                }
+            }
             put(broker, "password_file", own.password.as_ref().map(|_| password_file));
             put(broker, "user", own.user.as_deref());
             put(broker, "page_url", own.page_url.as_deref());
@@ -71,6 +88,22 @@ pub(super) fn configuration(old: &str, answers: &Answers, password_file: &str) -
         }
     }
     text
+}
+
+/// The one camera's source as it is written; `None`: it is not.
+pub(super) fn source(text: &str) -> Option<String> {
+    let table: toml::Table = toml::from_str(text).ok()?;
+    let camera = match table.get("camera")? {
+        toml::Value::Array(cameras) => cameras.first()?,
+        camera => camera,
+    };
+    Some(camera.get("source")?.as_str()?.to_owned())
+}
+
+/// Whether there are brokers besides the one that is asked for.
+pub(super) fn has_more_brokers(text: &str) -> bool {
+    let table: Option<toml::Table> = toml::from_str(text).ok();
+    table.is_some_and(|table| table.get("broker").is_some_and(|broker| broker.get("server").is_some()))
 }
 
 /// The settings that are not the same any more: `- ` those that go, `+ ` those that come.
@@ -105,6 +138,7 @@ mod tests {
             page_url: Some("wss://broker.example/mqtt".into()),
             user: None,
             password: None,
+            place: Place::Another,
         }
     }
 
@@ -140,6 +174,21 @@ mod tests {
             configuration(&with, &Answers { broker: BrokerAnswer::Embedded, ..answers }, PASSWORD_FILE);
         assert!(read(&without).broker.external.is_empty());
         assert!(without.contains("# url = \"mqtts://broker.example\"\n"));
+    }
+
+    #[test]
+    fn what_belongs_to_another_broker_goes_with_it() {
+        let old = "[broker]\nurl = \"mqtts://broker.example\"\nca_file = \"ca.pem\"\n";
+        let with = |broker| {
+            let answers = Answers { camera: None, name: None, broker };
+            configuration(old, &answers, PASSWORD_FILE)
+        };
+        let same = with(BrokerAnswer::Own(OwnBroker { place: Place::Same, ..own() }));
+        assert!(same.contains("\nca_file"), "{same}");
+        for broker in [BrokerAnswer::Embedded, BrokerAnswer::Own(own())] {
+            let other = with(broker);
+            assert!(other.contains("\n# ca_file"), "{other}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! envelope means (`desk`), and what a viewer gets (`peer`).
 //!
 //! Priorities of its loop, highest first: stop, the owner's commands, the desk's timers, what sessions send, what
-//! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and nothing else.
+//! the agent's own doors bring, what carriers bring. A flood from a broker therefore delays viewers' envelopes and
+//! nothing else.
 
 mod by_hand;
 mod people_work;
@@ -40,8 +41,9 @@ use super::{
     Carrier, CarrierEvent, Outgoing,
     desk::{Desk, Output},
     door::{Doorkeeper, Knock},
-    keys::{self, KeyStore, ViewerRecord},
+    keys::{self, KeyError, KeyStore, ViewerRecord},
     link::PairingSecret,
+    login::AcceptedDevice,
     message::{ByeReason, ErrorCode, Role, ToViewer},
     pairing::Invite,
     people::{self, ClockNotSet, NotRevoked, Person, Standing},
@@ -79,6 +81,8 @@ pub enum Command {
     },
     /// All viewers, in the order in which they were paired.
     Viewers { reply: oneshot::Sender<Vec<Person>> },
+    /// What other agents' configurations have to hold of this device's key, which is made when it is first asked for.
+    DeviceKey { reply: oneshot::Sender<Result<AcceptedDevice, KeyError>> },
     /// Whether the task moves.
     Ping { reply: oneshot::Sender<()> },
     /// How signaling is doing.
@@ -162,6 +166,10 @@ impl Exchange {
                     }
                     Some(Command::Viewers { reply }) => {
                         let _ = reply.send(work.people());
+                    }
+                    Some(Command::DeviceKey { reply }) => {
+                        let key = tokio::task::block_in_place(|| work.store.login_key());
+                        let _ = reply.send(key.map(|key| key.public()));
                     }
                     Some(Command::Ping { reply }) => {
                         let _ = reply.send(());
@@ -458,6 +466,7 @@ mod tests {
             device_name: "porch".to_owned(),
             ice: IceServers::default(),
             timings: Timings::default(),
+            privacy: tokio::sync::watch::channel(crate::config::Switch::Off).1,
         };
         let (to_viewers, from_peers) = mpsc::channel(1);
         let peers = peer::start(settings, Vec::new(), to_viewers);

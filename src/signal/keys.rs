@@ -362,7 +362,7 @@ fn make_device(folder: &Path) -> Result<DeviceId, KeyError> {
     Ok(device)
 }
 
-fn read_file<T: DeserializeOwned>(path: &Path, loss: &'static str) -> Result<Option<T>, KeyError> {
+pub(crate) fn read_file<T: DeserializeOwned>(path: &Path, loss: &'static str) -> Result<Option<T>, KeyError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(failed("open", path, CHECK_OWNER))?,
@@ -378,7 +378,7 @@ fn read_file<T: DeserializeOwned>(path: &Path, loss: &'static str) -> Result<Opt
         .map_err(|error| malformed(path.to_owned(), error.to_string(), loss))
 }
 
-fn write_file<T: Serialize>(folder: &Path, name: &str, content: &T) -> Result<(), KeyError> {
+pub(crate) fn write_file<T: Serialize>(folder: &Path, name: &str, content: &T) -> Result<(), KeyError> {
     let path = folder.join(name);
     let mut json = serde_json::to_vec_pretty(content).expect("strings, numbers and lists are always JSON");
     json.push(b'\n');

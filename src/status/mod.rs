@@ -19,6 +19,7 @@ pub use self::{
 };
 use crate::{
     clock,
+    config::Switch,
     pipeline::{CameraHandle, CameraState, Histogram, PipelineStats},
     signal::{
         broker::{Broker, Counters},
@@ -46,6 +47,7 @@ pub struct Monitor {
     pub device: DeviceId,
     pub cameras: Arc<[CameraHandle]>,
     pub commands: mpsc::Sender<Command>,
+    pub privacy: watch::Receiver<Switch>,
     /// The embedded one.
     pub broker: Option<Arc<Broker>>,
     /// What WHEP clients were answered; `None`: they are not served.
@@ -62,6 +64,8 @@ pub struct Status {
     /// What is to be said of the configuration, as that a changed key waits for a restart; else absent.
     pub configuration: Option<String>,
     pub uptime_s: u64,
+    /// Whether all cameras are closed by the owner's switch.
+    pub privacy: Switch,
     pub cameras: Vec<CameraStatus>,
     pub signaling: Report,
     /// Absent where the embedded broker is turned off.
@@ -109,6 +113,8 @@ pub struct CameraStatus {
 pub enum StateName {
     /// Nobody watches.
     Closed,
+    /// The owner's switch keeps it closed.
+    Private,
     Opening,
     Streaming,
     /// It does not work, and is tried again while someone watches.
@@ -150,6 +156,7 @@ impl Monitor {
             configuration: told.configuration,
             device: self.device.to_string(),
             uptime_s: clock::now().saturating_duration_since(self.started).as_secs(),
+            privacy: *self.privacy.borrow(),
             cameras: self.cameras(),
             signaling,
             broker: self
@@ -176,7 +183,10 @@ impl Monitor {
 impl CameraStatus {
     fn of(camera: &CameraHandle) -> Self {
         let settings = camera.settings();
-        let (state, reason, picture) = describe(&camera.state().borrow());
+        let (state, reason, picture) = match camera.privacy() {
+            Switch::On => (StateName::Private, None, None),
+            Switch::Off => describe(&camera.state().borrow()),
+        };
         let pace =
             if state == StateName::Streaming { camera.pace() } else { crate::pipeline::Pace::default() };
         Self {

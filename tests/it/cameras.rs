@@ -94,6 +94,7 @@ async fn each_camera_has_its_own_size_and_one_that_is_absent_holds_up_no_other()
         device_name: "porch".to_owned(),
         ice: IceServers::default(),
         timings: Timings::default(),
+        privacy: tokio::sync::watch::channel(pinhole::config::Switch::Off).1,
     };
     let (out, mut answers) = tokio::sync::mpsc::channel(256);
     let peers = peer::start(settings, cameras.clone(), out);

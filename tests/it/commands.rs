@@ -51,6 +51,20 @@ fn devices_are_listed_where_there_are_none() {
 }
 
 #[test]
+fn the_devices_key_is_made_when_it_is_first_asked_for() {
+    let folder = Folder::new("device-key");
+    let _agent = agent(&folder, &SYNTHETIC);
+    let file = folder.0.join("state/login.json");
+    assert!(!file.exists(), "nobody has asked for it");
+    let key = says(&folder, &["device-key"]);
+    assert!(file.exists() && key.len() > 16 && key.contains(&b':'), "{}", String::from_utf8_lossy(&key));
+    assert_eq!(says(&folder, &["device-key"]), key, "and stays what it is");
+    fs::write(&file, "{}").expect("a file");
+    let broken = refusal(&folder, &["device-key"]);
+    assert!(broken.contains("login.json") && !broken.contains("panicked"), "{broken}");
+}
+
+#[test]
 fn controls_of_what_is_no_camera_are_refused() {
     let folder = Folder::new("controls");
     let missing = refusal(&folder, &["controls", "/dev/video97"]);

@@ -96,6 +96,7 @@ impl Bench {
             device_name: "porch".to_owned(),
             ice: IceServers::default(),
             timings: Timings::default(),
+            privacy: tokio::sync::watch::channel(pinhole::config::Switch::Off).1,
         };
         let (to_viewers, from_peers) = mpsc::channel(64);
         let peers = peer::start(settings, Vec::new(), to_viewers);

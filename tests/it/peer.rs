@@ -322,6 +322,7 @@ fn peer_settings() -> PeerSettings {
         device_name: "porch".to_owned(),
         ice: IceServers::default(),
         timings: Timings::default(),
+        privacy: tokio::sync::watch::channel(pinhole::config::Switch::Off).1,
     }
 }
 

@@ -79,6 +79,7 @@ pub fn porch() -> (CameraHandle, Pipeline, PeerSettings) {
             connect: Duration::from_secs(3),
             lost: Duration::from_millis(300),
         },
+        privacy: tokio::sync::watch::channel(pinhole::config::Switch::Off).1,
     };
     (camera, pipeline, settings)
 }

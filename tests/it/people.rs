@@ -19,7 +19,7 @@ use pinhole::{
     signal::{
         keys::ViewerRecord,
         link::Link,
-        message::{ByeReason, Offer, Role, ToDevice, ToViewer},
+        message::{ByeReason, ErrorCode, Offer, Role, ToDevice, ToViewer},
         topic::{Address, DeviceNonce},
         viewer::{ViewerSession, new_session},
     },
@@ -368,4 +368,56 @@ fn what_makes_no_sense_is_a_usage_error() {
         assert_eq!(status.code(), Some(2), "{said}");
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn privacy_closes_the_camera_ends_sessions_and_outlives_a_restart() {
+    let mut agent = Agent::start("privacy");
+    let url = agent.link(&["--name", "Kitchen"]);
+    let mut viewer = Paired::by(&url, "what it calls itself").await;
+    let mut session = viewer.hello().await;
+    let ToViewer::Welcome(welcome) = viewer.next(&mut session).await else { panic!("no welcome") };
+    let mut peer = Viewer::guarded("127.0.0.1").await;
+    let offer =
+        Offer { camera: welcome.cameras[0].id.clone(), sdp: peer.offer().await, audio: false, talk: false };
+    viewer
+        .mail
+        .send(session.seal(&ToDevice::Offer(offer.clone())).expect("it fits"))
+        .await
+        .expect("the broker");
+    loop {
+        match viewer.next(&mut session).await {
+            ToViewer::Answer { sdp } => break peer.take(&sdp).await,
+            ToViewer::Candidate(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    timeout(PATIENCE, peer.access_units(1)).await.expect("a picture");
+
+    let on = "privacy is on: the cameras are closed, and nobody is let in\n";
+    assert_eq!(block_in_place(|| agent.says(&["privacy", "on"])), on);
+    loop {
+        match viewer.next(&mut session).await {
+            ToViewer::Bye { reason } => break assert_eq!(reason, ByeReason::Privacy),
+            ToViewer::Candidate(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let status: Value = serde_json::from_str(&block_in_place(|| agent.says(&["status", "--json"]))).unwrap();
+    assert_eq!((&status["privacy"], &status["cameras"][0]["state"]), (&"on".into(), &"private".into()));
+    let mut second = viewer.hello().await;
+    assert!(matches!(viewer.next(&mut second).await, ToViewer::Welcome(_)));
+    viewer.mail.send(second.seal(&ToDevice::Offer(offer)).expect("it fits")).await.expect("the broker");
+    let refusal = viewer.next(&mut second).await;
+    assert!(matches!(refusal, ToViewer::Error { code: ErrorCode::Privacy, .. }), "{refusal:?}");
+
+    block_in_place(|| agent.restart());
+    assert_eq!(block_in_place(|| agent.says(&["privacy"])), on);
+    let picture = agent.folder.join("picture.jpg");
+    let snapshot = ["snapshot", "--out", picture.to_str().expect("UTF-8")];
+    let said = block_in_place(|| agent.refuses(&snapshot));
+    assert!(said.contains("turned off for privacy"), "{said}");
+    assert_eq!(block_in_place(|| agent.says(&["privacy", "off"])), "privacy is off\n");
+    block_in_place(|| agent.says(&snapshot));
+    assert!(picture.metadata().expect("a picture").len() > 1000);
 }

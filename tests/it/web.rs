@@ -182,6 +182,7 @@ async fn health_says_in_a_word_what_does_not_move() {
         device: address().device,
         cameras: Vec::new().into(),
         commands,
+        privacy: tokio::sync::watch::channel(pinhole::config::Switch::Off).1,
         broker: None,
         whep: None,
     };

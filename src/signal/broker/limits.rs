@@ -1,5 +1,5 @@
-//! What bounds the broker: the numbers, and the crowd of connections that have not yet said who they are. Pure. Not here: who acts on it (`session`, `state`, and the web server for its own
-//! connections).
+//! What bounds the broker: the numbers, and the crowd of connections that have not yet said who they are. Pure.
+//! Not here: who acts on it (`session`, `state`, and the web server for its own connections).
 
 use std::{
     collections::BTreeMap,

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// For all of it.
-const WHOLE: Duration = Duration::from_secs(12);
+const WHOLE: Duration = Duration::from_secs(8);
 
 /// A broker that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

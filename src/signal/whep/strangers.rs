@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
-use crate::signal::limit::Bucket;
+use crate::signal::{broker::limits::Neighbour, limit::Bucket};
 
 /// Refusals of one address in a second.
 pub const PER_SECOND: u32 = 5;
@@ -20,7 +20,7 @@ const FORGET: Duration = Duration::from_secs(10);
 /// See the module.
 #[derive(Debug)]
 pub struct Strangers {
-    known: BTreeMap<IpAddr, (Bucket, Instant)>,
+    known: BTreeMap<Neighbour, (Bucket, Instant)>,
     others: Bucket,
 }
 
@@ -31,7 +31,7 @@ impl Strangers {
 
     /// Whether one more is told what is wrong, and not only that it is too fast.
     pub fn take(&mut self, now: Instant, address: IpAddr) -> bool {
-        let address = network(address);
+        let address = Neighbour::of(address);
         if self.known.len() >= MAX_ADDRESSES && !self.known.contains_key(&address) {
             self.known.retain(|_, (_, seen)| now.saturating_duration_since(*seen) < FORGET);
         }
@@ -42,14 +42,6 @@ impl Strangers {
         let (bucket, seen) = self.known.entry(address).or_insert_with(new);
         *seen = now;
         bucket.take(now)
-    }
-}
-
-/// Whoever has one IPv6 address has all of its /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -60,6 +60,7 @@ fn status() -> Status {
         configuration: None,
         device: "abcdefghijkl2345".into(),
         uptime_s: 7200,
+        privacy: crate::config::Switch::Off,
         cameras: vec![camera("front"), camera("back")],
         signaling: Report {
             carriers: vec![carrier.clone(), carrier],

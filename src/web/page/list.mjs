@@ -38,6 +38,7 @@ export class CameraList {
     });
     this.dialog.addEventListener('keydown', (event) => this.key(event));
   }
+
   open() {
     if (this.dialog.open) return;
     // A “Forget” that was left halfway begins anew.
