@@ -99,6 +99,14 @@ pub(crate) fn is_lan(interface: &Interface) -> bool {
     usable && !virtual_bridge
 }
 
+/// An address that only the same network has (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 /// Whether a person sees the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {

@@ -36,7 +36,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Where the page's name leads, as the listener has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// All addresses of the local network.
+    /// All addresses that the local network alone has.
     Everywhere,
     /// Those of IPv4.
     V4,
@@ -95,6 +95,11 @@ impl Scope {
 
     /// Whether the name leads to that address of this machine.
     fn covers(self, interface: &links::Interface) -> bool {
+        // Where the internet can reach the port, it would be answered, too: the responder does not look from where it is
+        // asked (RFC 6762, section 11). So it has no ear at addresses that are not the local network's own.
+        if !links::is_private(interface.address) {
+            return false;
+        }
         // An address that a network without DHCP has by itself (RFC 3927) is where names are needed most. One of IPv6 (RFC
         // 4291, section 2.5.6) means nothing in a browser.
         let by_itself = matches!(interface.address, IpAddr::V4(v4) if v4.is_link_local());
@@ -268,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_leads_to_the_addresses_at_which_the_page_is_reached() {
+    fn the_name_leads_to_the_addresses_of_the_network_at_which_the_page_is_reached() {
         let interfaces = [
             ("lo", "127.0.0.1"),
             ("lo", "::1"),
@@ -276,12 +281,15 @@ mod tests {
             ("eth0", "169.254.3.4"),
             ("eth0", "fe80::1"),
             ("eth0", "fd00::20"),
+            ("eth0", "2001:db8::20"),
+            ("ppp0", "203.0.113.20"),
             ("docker0", "172.17.0.1"),
             ("wlan0", "192.168.2.20"),
         ];
         assert_eq!(covered("::", &interfaces), ["192.168.1.20", "169.254.3.4", "fd00::20", "192.168.2.20"]);
         assert_eq!(covered("0.0.0.0", &interfaces), ["192.168.1.20", "169.254.3.4", "192.168.2.20"]);
         assert_eq!(covered("192.168.2.20", &interfaces), ["192.168.2.20"]);
+        assert_eq!(covered("203.0.113.20", &interfaces), Vec::<String>::new());
     }
 
     #[test]

@@ -16,7 +16,7 @@ from zeroconf import IPVersion, ServiceBrowser, ServiceInfo, Zeroconf
 
 DEVICE, PROGRAM = os.environ["DEVICE"], os.environ["PINHOLE_BIN"]
 OWN, PAGE = "_pinhole._tcp.local.", "_http._tcp.local."
-ADDRESS = "192.0.2.1"
+ADDRESS = "10.77.3.1"
 # Debug builds on a machine that does other work, too.
 PATIENCE = 30
 
@@ -113,7 +113,7 @@ class Announcement(unittest.TestCase):
         self.zeroconf = self.resolver()
 
     def resolver(self):
-        zeroconf = Zeroconf(interfaces=["192.0.2.2"], ip_version=IPVersion.V4Only)
+        zeroconf = Zeroconf(interfaces=["10.77.3.2"], ip_version=IPVersion.V4Only)
         self.addCleanup(zeroconf.close)
         return zeroconf
 
@@ -131,6 +131,7 @@ class Announcement(unittest.TestCase):
         self.assertEqual(info.server, "pinhole-front-doeoess.local.")
         self.assertEqual((info.parsed_addresses(IPVersion.V4Only), info.port), ([ADDRESS], 8480))
         self.assertEqual(info.properties, {b"txtvers": b"1", b"path": b"/"})
+        self.assertIn(b"Front D\xc3\xb6\xc3\xb6\xc3\x9f", ask(ADDRESS))
         host = f"pinhole-front-doeoess.local:{info.port}"
         request = urllib.request.Request(f"http://{ADDRESS}:{info.port}/", headers={"Host": host})
         with urllib.request.urlopen(request, timeout=PATIENCE) as page:
@@ -151,7 +152,7 @@ class Announcement(unittest.TestCase):
         self.assertEqual(agent.process.wait(PATIENCE), 0)
 
     def test_service_that_another_has_is_left_to_it(self):
-        theirs = ServiceInfo(OWN, f"Door.{OWN}", port=1, addresses=[socket.inet_aton("192.0.2.2")], server="other.local.")
+        theirs = ServiceInfo(OWN, f"Door.{OWN}", port=1, addresses=[socket.inet_aton("10.77.3.2")], server="other.local.")
         self.resolver().register_service(theirs)
         seen = Seen(self.zeroconf, OWN)
         self.assertEqual(seen.next("came"), "Door")
@@ -190,7 +191,7 @@ class Announcement(unittest.TestCase):
         self.addCleanup(second.stop)
         second.wait_for("http://pinhole-raspberrypi-2.local:8480/")
         self.assertEqual(seen.next("came"), "raspberrypi (2)")
-        for name, host, address in [("raspberrypi", "", ADDRESS), ("raspberrypi (2)", "-2", "192.0.2.2")]:
+        for name, host, address in [("raspberrypi", "", ADDRESS), ("raspberrypi (2)", "-2", "10.77.3.2")]:
             info = seen.info(name)
             self.assertEqual(info.server, f"pinhole-raspberrypi{host}.local.")
             self.assertEqual(info.parsed_addresses(IPVersion.V4Only), [address])
@@ -206,23 +207,36 @@ class Announcement(unittest.TestCase):
         link("address", "add", ADDRESS + "/24", "dev", "eth0")
         self.assertEqual(seen.next("came"), "Late")
         link("address", "del", ADDRESS + "/24", "dev", "eth0")
-        link("address", "add", "192.0.2.9/24", "dev", "eth0")
+        link("address", "add", "10.77.3.9/24", "dev", "eth0")
         deadline = time.monotonic() + PATIENCE
         addresses = []
-        while addresses != ["192.0.2.9"] and time.monotonic() < deadline:
+        while addresses != ["10.77.3.9"] and time.monotonic() < deadline:
             # One that knows nothing of what was before.
             addresses = Seen(self.resolver(), OWN).info("Late").parsed_addresses(IPVersion.V4Only)
-        self.assertEqual(addresses, ["192.0.2.9"])
+        self.assertEqual(addresses, ["10.77.3.9"])
 
     def test_switched_off_or_for_this_machine_alone_nothing_is_sent(self):
         everywhere, alone = "http://localhost:8480/", "http://127.0.0.1:8480/"
         for key, page in [("announce = false", everywhere), ('listen = "127.0.0.1:8480"', alone)]:
             on_device("nft", "reset", "counter", "inet", "announced", "sent")
             agent = Agent("Silent", key, page=page)
-            # It would say good-bye at its end, where it had said anything.
-            agent.stop()
-            counter = on_device("nft", "list", "counter", "inet", "announced", "sent")
-            self.assertIn("packets 0 ", counter, key)
+            self.assert_silent(agent, key)
+
+    def test_who_asks_at_a_public_address_gets_no_answer(self):
+        link("address", "flush", "dev", "eth0")
+        self.addCleanup(link, "address", "flush", "dev", "eth0")
+        link("address", "add", "203.0.113.1/24", "dev", "eth0")
+        subprocess.run(["ip", "address", "replace", "203.0.113.2/24", "dev", "eth0"], check=True)
+        on_device("nft", "reset", "counter", "inet", "announced", "sent")
+        agent = self.agent("Public")
+        self.assertIsNone(ask("203.0.113.1"))
+        self.assert_silent(agent, "public")
+
+    def assert_silent(self, agent, what):
+        # It would say good-bye at its end, where it had said anything.
+        agent.stop()
+        counter = on_device("nft", "list", "counter", "inet", "announced", "sent")
+        self.assertIn("packets 0 ", counter, what)
 
     def test_what_nobody_asked_for_is_not_kept(self):
         seen = Seen(self.zeroconf, OWN)
@@ -230,7 +244,7 @@ class Announcement(unittest.TestCase):
         self.assertEqual(seen.next("came"), "Flooded")
         before = agent.kilobytes()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
-            flood.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("192.0.2.2"))
+            flood.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("10.77.3.2"))
             for number in range(4000):
                 flood.sendto(answers(number), ("224.0.0.251", 5353))
         agent.wait_for("begins anew")
@@ -241,13 +255,28 @@ class Announcement(unittest.TestCase):
         self.assertEqual(fresh.next("came"), "Flooded")
 
 
+# Who is a _pinhole._tcp?
+QUESTION = bytes.fromhex("0001 0000 0001 0000 0000 0000") + b"\x08_pinhole\4_tcp\5local\0" + bytes.fromhex("000c 0001")
+
+
+def ask(address):
+    """The answer to a question that comes from no mDNS port (RFC 6762, section 6.7), if there is one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.settimeout(2)
+        asker.sendto(QUESTION, (address, 5353))
+        try:
+            return asker.recv(9000)
+        except TimeoutError:
+            return None
+
+
 def answers(number):
     """A packet of 40 addresses for names that nobody has, for a week."""
     head = bytes.fromhex("0000 8400 0000 0028 0000 0000")
     body = b""
     for index in range(40):
         label = b"f%07x" % (number * 40 + index)
-        body += bytes([len(label)]) + label + b"\5local\0" + bytes.fromhex("0001 0001 00093a80 0004 c0000263")
+        body += bytes([len(label)]) + label + b"\5local\0" + bytes.fromhex("0001 0001 00093a80 0004 0a4d0363")
     return head + body
 
 
