@@ -306,16 +306,7 @@ fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Brok
     };
     let mut carriers: Vec<Carrier> = broker.iter().map(Broker::carrier).collect();
     for external in &config.broker.external {
-        let settings = MqttSettings {
-            user: external.user.clone(),
-            password: external.password.clone(),
-            ca: external.ca_file.clone(),
-            client_cert: external.client_certificate.clone(),
-            client_id: external.client_id.clone(),
-            alpn: external.alpn.clone(),
-            ..MqttSettings::new(&external.url)
-        };
-        carriers.push(mqtt::start(settings, address.clone())?);
+        carriers.push(mqtt::start(external.settings(), address.clone())?);
     }
     Ok((broker, carriers))
 }

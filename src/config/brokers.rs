@@ -14,7 +14,7 @@ use crate::{
     cli::RunArgs,
     signal::{
         link::MAX_BROKERS,
-        mqtt::{BrokerUrl, Secret},
+        mqtt::{BrokerUrl, MqttSettings, Secret},
         topic::check_root,
     },
 };
@@ -67,6 +67,21 @@ pub struct ExternalBroker {
     pub alpn: Vec<String>,
     /// Where viewers' browsers reach it (`ws://` or `wss://`); `None`: it is no way for them.
     pub page: Option<PageBroker>,
+}
+
+impl ExternalBroker {
+    /// How the agent connects to it.
+    pub fn settings(&self) -> MqttSettings {
+        MqttSettings {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            ca: self.ca_file.clone(),
+            client_cert: self.client_certificate.clone(),
+            client_id: self.client_id.clone(),
+            alpn: self.alpn.clone(),
+            ..MqttSettings::new(&self.url)
+        }
+    }
 }
 
 /// An external broker as browsers reach it.
