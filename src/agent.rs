@@ -160,13 +160,22 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         // The first to open a link of a new agent is its owner.
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
     }
-    let service = systemd::start(monitor.clone());
     let (reload, reloader) =
         reload::start(config.clone(), again, reload::Parts { cameras, peers: tuner, names, told });
     let control = control::start(
         &config.control,
-        Reach { inviter, cameras: reached, monitor, privacy, reload, log, whep: config.web.whep },
+        Reach {
+            inviter,
+            cameras: reached,
+            monitor: monitor.clone(),
+            privacy,
+            reload,
+            log,
+            whep: config.web.whep,
+        },
     );
+    // Only now: whoever has waited for that may give commands.
+    let service = systemd::start(monitor);
 
     let failed = tokio::select! {
         biased;
