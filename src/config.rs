@@ -73,6 +73,8 @@ pub struct WebConfig {
     pub names: Vec<String>,
     /// Whether programs are served by WHEP at `/whep`.
     pub whep: Switch,
+    /// Whether the local network is told of the page.
+    pub announce: Switch,
     /// Who may read `/metrics` without a token.
     pub metrics: MetricsFor,
     /// Who has it may read them from anywhere.
@@ -183,6 +185,7 @@ impl Config {
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
                 names: raw.web.names,
                 whep: Switch::from(raw.web.whep),
+                announce: Switch::from(raw.web.announce),
                 metrics: metrics_for(raw.web.metrics.as_deref())?,
                 metrics_token: metrics_token(raw.web.metrics_token_file.as_deref(), files)?,
             },

@@ -60,6 +60,7 @@ pub struct RawWeb {
     pub page_url: Option<String>,
     pub names: Vec<String>,
     pub whep: Option<bool>,
+    pub announce: Option<bool>,
     pub metrics: Option<String>,
     pub metrics_token_file: Option<PathBuf>,
 }

@@ -274,8 +274,19 @@ fn upper(name: &str) -> String {
 /// Whether a control is announced at all.
 pub(super) fn is_offered(control: &Control) -> bool {
     let hidden = [Flag::Disabled, Flag::ReadOnly, Flag::WriteOnly];
-    !hidden.iter().any(|flag| control.is(*flag))
-        || (control.kind == Kind::Button && !control.is(Flag::Disabled))
+    if control.kind == Kind::Button {
+        return !control.is(Flag::Disabled);
+    }
+    // What has one value alone, or names that are alike, Home Assistant does not take.
+    let names: std::collections::BTreeSet<&str> =
+        control.menu.iter().map(|entry| entry.name.as_str()).collect();
+    let has_values = match control.kind {
+        Kind::Integer | Kind::Integer64 => control.minimum < control.maximum,
+        Kind::Menu | Kind::IntegerMenu => !names.is_empty() && names.len() == control.menu.len(),
+        Kind::Boolean => true,
+        Kind::Button | Kind::Bitmask | Kind::String | Kind::Compound | Kind::Class => false,
+    };
+    has_values && !hidden.iter().any(|flag| control.is(*flag))
 }
 
 /// A control's value as its entity has it.

@@ -189,11 +189,12 @@ impl Plan {
     }
 
     fn web(&mut self, old: &WebConfig, new: &WebConfig) {
-        let WebConfig { listen, page_url, names, whep, metrics, metrics_token } = new;
+        let WebConfig { listen, page_url, names, whep, announce, metrics, metrics_token } = new;
         self.wait("web.listen", old.listen != *listen);
         self.wait("web.page_url", old.page_url != *page_url);
         self.take("web.names", old.names != *names, || Change::WebNames(names.clone()));
         self.wait("web.whep", old.whep != *whep);
+        self.wait("web.announce", old.announce != *announce);
         self.wait("web.metrics", old.metrics != *metrics);
         self.wait("web.metrics_token_file", old.metrics_token != *metrics_token);
     }
@@ -292,6 +293,7 @@ mod tests {
             ("[web]\nlisten = \"8000\"", "web.listen"),
             ("[web]\npage_url = \"https://example.org/\"", "web.page_url"),
             ("[web]\nwhep = false", "web.whep"),
+            ("[web]\nannounce = false", "web.announce"),
             ("[web]\nmetrics = \"lan\"", "web.metrics"),
             ("[broker]\nroot = \"other\"", "broker.root"),
             ("[broker]\nlisten = \"1883\"", "broker.listen"),
