@@ -18,15 +18,51 @@ case $target in
 esac
 LC_ALL=C readelf -S "$program" | grep -q '\.symtab' || die "$program has no symbols; build it with CARGO_PROFILE_RELEASE_STRIP=none"
 
+command -v python3 >/dev/null || die "python3 is missing; apt install python3"
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# A picture in YUYV, which is converted: of zeros, as much as is wanted.
-SESSION_CAMERA='process:yuyv:320x240@10:cat /dev/zero' QEMU_LOG=in_asm QEMU_LOG_FILENAME=$work/executed "$REPO/cross/session.sh" "$target" "$program" 3 > "$work/seen"
-sed -n 's/^IN: \(.*\)/\1/p' "$work/executed" | sort -u > "$work/functions"
-grep -E '^(Wels|Deblock|Ml|.*_AArch64).*neon$' "$work/functions" > "$work/openh264" || true
+# A picture in YUYV, which is converted: lines of 14 bytes, which do not divide a picture's 153,600, so that it moves.
+SESSION_CAMERA="process:yuyv:320x240@10:yes 'pinhole moves'" QEMU_LOG=in_asm QEMU_LOG_FILENAME=$work/executed "$REPO/cross/session.sh" "$target" "$program" 3 > "$work/seen"
+# functions: the names of what was executed. By address, as qemu names no function whose size the symbols do not tell, and OpenH264's assembly tells none.
+functions() {
+  LC_ALL=C readelf -sW "$program" | awk '$4 == "FUNC" && $7 != "UND" { print $2, $3, $8 }' > "$work/symbols"
+  python3 - "$work/symbols" "$work/executed" <<'P'
+import bisect, collections, re, sys
+symbols = sorted({(int(value, 16) & ~1, int(size, 0), name) for value, size, name in map(str.split, open(sys.argv[1]))})
+starts = [value for value, _, _ in symbols]
+place = {name: value for value, _, name in symbols}
+blocks, named, name, first = set(), collections.Counter(), None, False
+for line in open(sys.argv[2], errors="replace"):
+    if line.startswith("IN: "):
+        name, first = line[4:].strip(), True
+    elif first and (address := re.match("0x([0-9a-f]+):", line)):
+        blocks.add(int(address[1], 16))
+        named[int(address[1], 16) - place.get(name, 1)] += 1
+        first = False
+# Where the program lies: so far from its symbols as most functions' first blocks are, by whole pages.
+base = max((far for far in named if far % 4096 == 0), key=named.__getitem__)
+ran = set()
+for address in blocks:
+    at = bisect.bisect_right(starts, address - base) - 1
+    value = starts[at] if at >= 0 else None
+    while at >= 0 and starts[at] == value:
+        if symbols[at][1] == 0 or address - base < value + symbols[at][1]:
+            ran.add(symbols[at][2])
+        at -= 1
+print("\n".join(sorted(ran)))
+P
+}
+functions > "$work/functions"
+# The names of OpenH264's assembly (C++ and Rust begin theirs with an underscore, libjpeg-turbo and ring with a small letter).
+grep -E '^[A-Z].*_neon$' "$work/functions" > "$work/openh264" || true
 grep -E 'yuv.*neon' "$work/functions" > "$work/yuv" || true
 printf 'neon: %d functions of OpenH264, %d of yuv were executed\n' "$(wc -l < "$work/openh264")" "$(wc -l < "$work/yuv")"
 for part in "${needed[@]}"; do
   [ -s "$work/$part" ] || die "no vector function of $part was executed: the emulated processor has NEON and it is not used"
+done
+# What takes the encoder's time: to search where the picture has moved to, and to transform what is left.
+for work_of in Sad Dct; do
+  grep -q "$work_of" "$work/openh264" || die "no $work_of function of OpenH264 is a vector one; those are: $(paste -sd ' ' "$work/openh264")"
 done
 cat "$work/seen"

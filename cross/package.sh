@@ -34,7 +34,8 @@ rm -rf "$parts"
 mkdir -p "$parts" "$out"
 cp "$program" "$parts/pinhole"
 chmod 755 "$parts/pinhole"
-env -u CARGO_TARGET_DIR cargo run --quiet --locked --example manual -- "$parts" >&2 || die "the manual could not be written; the lines above say why"
+# Build scripts of the C parts look at that variable, and would build all anew after each commit.
+env -u CARGO_TARGET_DIR -u SOURCE_DATE_EPOCH cargo run --quiet --locked --example manual -- "$parts" >&2 || die "the manual could not be written; the lines above say why"
 "$REPO/cross/licences.py" | gzip -9n > "$parts/third-party-licences.txt.gz" || die "the licences of the parts could not be gathered"
 printf 'pinhole (%s-1) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- pinhole maintainers <maintainers@pinhole.example>  %s\n' \
   "$version" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" > "$parts/changelog.Debian"
