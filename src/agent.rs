@@ -20,11 +20,14 @@
 //!                          such); what clients ask waits for the exchange (64, all together; full: 503)
 //!  task    broker listener TCP connections for it, where they are wanted
 //!  tasks   control         the owner's commands by a local socket, one for each connection, at most 8
+//!  task    announce        the page's name on the local network; with a thread of its own, mDNS_daemon (100 events; full:
+//!                          lost, and the name is told later)
 //!  task    reload          reads the configuration again when it is asked to (4 may wait)
+//!  tasks   home assistant  what Home Assistant sees, and its MQTT client (64 each way; full: lost)
 //!  task    systemd         readiness, a line of status, and the watchdog, fed while all of the above moves
 //! ```
 //!
-//! Stop order: no new viewers → `bye` to sessions (at most 1 s) → encode → camera → carriers → broker and page.
+//! Stop order: no new viewers, the name is taken back → `bye` to sessions (at most 1 s) → encode → camera → carriers → broker and page.
 
 use std::{
     future::Future,
@@ -38,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    announce::Announcer,
     camera::{
         self, CameraSource, Spec,
         controls::{ControlDevice, ControlError},
@@ -50,6 +54,7 @@ use crate::{
         choice::{self, Choice},
         overlay::Caption,
     },
+    home_assistant,
     inviter::Inviter,
     links::{self, Output, Place},
     listen,
@@ -132,12 +137,17 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         broker: broker.clone(),
         whep: whep.as_ref().map(Whep::answers),
     };
+    let announcer = match config.web.announce {
+        Switch::On => Announcer::start(bound, monitor.told.clone()),
+        Switch::Off => Announcer::none(),
+    };
     let settings = web_settings(&config, whep, &monitor);
     let names = settings.names.clone();
     let mut web = web::serve(listener, settings, broker, web_stop.clone());
     let inviter = Inviter {
         listen: config.web.listen,
         bound,
+        host: announcer.host(),
         page_url: config.web.page_url.clone(),
         hub_page: config.broker.house.hub.as_ref().map(|hub| hub.page.clone()),
         address,
@@ -152,17 +162,40 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         // The first to open a link of a new agent is its owner.
         print_links(&inviter.one_for_each_place(Role::Admin).await?);
     }
-    let service = systemd::start(monitor.clone());
+    let restart = CancellationToken::new();
+    let home = match &config.home_assistant {
+        Some(home) => {
+            let reach = home_assistant::Reach {
+                monitor: monitor.clone(),
+                privacy: privacy.clone(),
+                page: inviter.page(),
+                restart: restart.clone(),
+            };
+            Some(home_assistant::start(home, &inviter.address, reach)?)
+        }
+        None => None,
+    };
     let (reload, reloader) =
         reload::start(config.clone(), again, reload::Parts { cameras, peers: tuner, names, told });
     let control = control::start(
         &config.control,
-        Reach { inviter, cameras: reached, monitor, privacy, reload, log, whep: config.web.whep },
+        Reach {
+            inviter,
+            cameras: reached,
+            monitor: monitor.clone(),
+            privacy,
+            reload,
+            log,
+            whep: config.web.whep,
+        },
     );
+    // Only now: whoever has waited for that may give commands.
+    let service = systemd::start(monitor);
 
     let failed = tokio::select! {
         biased;
         () = stop => None,
+        () = restart.cancelled() => None,
         // Nobody could reach the agent any more: better to end, and be started anew.
         ended = &mut exchange => Some(("signaling", why(ended.map(|ended| ended.map_err(anyhow::Error::from))))),
         ended = &mut web => Some(("the page's server", why(ended.map(Ok)))),
@@ -170,6 +203,10 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
     info!("stopping");
     service.stopping().await;
     control.stop().await;
+    if let Some(home) = home {
+        home.stop().await;
+    }
+    announcer.stop().await;
     reloader.abort();
     if !exchange.is_finished() {
         let (done, sessions_ended) = oneshot::channel();
@@ -297,16 +334,7 @@ fn start_carriers(config: &Config, address: &Address) -> Result<(Option<Arc<Brok
     };
     let mut carriers: Vec<Carrier> = broker.iter().map(Broker::carrier).collect();
     for external in &config.broker.external {
-        let settings = MqttSettings {
-            user: external.user.clone(),
-            password: external.password.clone(),
-            ca: external.ca_file.clone(),
-            client_cert: external.client_certificate.clone(),
-            client_id: external.client_id.clone(),
-            alpn: external.alpn.clone(),
-            ..MqttSettings::new(&external.url)
-        };
-        carriers.push(mqtt::start(settings, address.clone())?);
+        carriers.push(mqtt::start(external.settings(), address.clone())?);
     }
     Ok((broker, carriers))
 }

@@ -6,6 +6,7 @@
 mod brokers;
 mod cameras;
 mod file;
+mod home_assistant;
 mod house;
 mod ice;
 mod secrets;
@@ -25,6 +26,7 @@ use crate::{cli::RunArgs, peer::ice::IceSource, signal::mqtt::Secret};
 pub use brokers::{BrokerConfig, Embedded, ExternalBroker, PageBroker};
 pub use cameras::{CameraConfig, Source, default_wish};
 use file::RawConfig;
+pub use home_assistant::HomeAssistantConfig;
 pub use house::{House, Hub};
 use secrets::Files;
 pub use values::{BitrateValue, Size, nearest};
@@ -57,6 +59,8 @@ pub struct Config {
     pub web: WebConfig,
     pub broker: BrokerConfig,
     pub webrtc: WebRtcConfig,
+    /// `None`: Home Assistant is told nothing.
+    pub home_assistant: Option<HomeAssistantConfig>,
 }
 
 /// The page's HTTP server.
@@ -69,6 +73,8 @@ pub struct WebConfig {
     pub names: Vec<String>,
     /// Whether programs are served by WHEP at `/whep`.
     pub whep: Switch,
+    /// Whether the local network is told of the page.
+    pub announce: Switch,
     /// Who may read `/metrics` without a token.
     pub metrics: MetricsFor,
     /// Who has it may read them from anywhere.
@@ -179,10 +185,12 @@ impl Config {
                 page_url: raw.web.page_url.map(|url| parse_page_url(&url)).transpose()?,
                 names: raw.web.names,
                 whep: Switch::from(raw.web.whep),
+                announce: Switch::from(raw.web.announce),
                 metrics: metrics_for(raw.web.metrics.as_deref())?,
                 metrics_token: metrics_token(raw.web.metrics_token_file.as_deref(), files)?,
             },
             broker: brokers::broker(args, raw.broker, files)?,
+            home_assistant: home_assistant::home_assistant(raw.home_assistant, files)?,
             webrtc: WebRtcConfig {
                 ice_servers: raw
                     .webrtc

@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     config::{Embedded, Listen, PageBroker},
@@ -25,6 +25,8 @@ pub struct Inviter {
     pub listen: Listen,
     /// Where the page's listener is.
     pub bound: SocketAddr,
+    /// The host name that is announced on the local network, while there is one.
+    pub host: watch::Receiver<Option<String>>,
     pub page_url: Option<String>,
     /// The page of the agent whose broker serves this device, too.
     pub hub_page: Option<String>,
@@ -51,6 +53,12 @@ pub enum InviteError {
 pub struct Stopped;
 
 impl Inviter {
+    /// The page, as others on the network reach it; `None`: it is for this machine alone.
+    pub fn page(&self) -> Option<String> {
+        let mut places = self.places().into_iter().filter(|place| place.reach != Reach::Local);
+        places.next().map(|place| place.url)
+    }
+
     /// A link for each place, each for a viewer of its own.
     ///
     /// # Errors
@@ -90,8 +98,10 @@ impl Inviter {
     }
 
     fn places(&self) -> Vec<Place> {
+        let host = self.host.borrow().clone();
+        let interfaces = links::interfaces();
         let mut places =
-            links::places(self.listen, self.bound, &links::interfaces(), self.page_url.as_deref());
+            links::places(self.listen, self.bound, &interfaces, host.as_deref(), self.page_url.as_deref());
         places.extend(self.hub_page.iter().map(|url| Place { url: url.clone(), reach: Reach::Hub }));
         places
     }
@@ -139,6 +149,7 @@ mod tests {
         let inviter = Inviter {
             listen: Listen::Everywhere(8480),
             bound: ([127, 0, 0, 1], 8480).into(),
+            host: watch::channel(None).1,
             page_url: None,
             hub_page: None,
             address: Address {

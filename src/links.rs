@@ -48,11 +48,13 @@ pub fn interfaces() -> Vec<Interface> {
         .collect()
 }
 
-/// Where the page is reached, the likeliest first. `bound` is the address the listener got.
+/// Where the page is reached, the likeliest first. `bound` is the address the listener got, `name` the host name that the
+/// local network knows: not every device can use it, but it stays when addresses change.
 pub fn places(
     listen: Listen,
     bound: SocketAddr,
     interfaces: &[Interface],
+    name: Option<&str>,
     page_url: Option<&str>,
 ) -> Vec<Place> {
     let port = bound.port();
@@ -76,6 +78,7 @@ pub fn places(
             );
         }
     }
+    places.extend(name.map(|name| Place { url: format!("http://{name}:{port}/"), reach: Reach::Lan }));
     if let Some(url) = page_url {
         places.push(Place { url: url.to_owned(), reach: Reach::Elsewhere });
     }
@@ -86,7 +89,7 @@ pub fn places(
 const MOST_LAN_LINKS: usize = 8;
 
 /// Leaves out what no viewer on the network can open: loopback, link-local, and bridges of container engines.
-fn is_lan(interface: &Interface) -> bool {
+pub(crate) fn is_lan(interface: &Interface) -> bool {
     let virtual_bridge =
         ["docker", "veth", "virbr", "br-", "podman"].iter().any(|prefix| interface.name.starts_with(prefix));
     let usable = match interface.address {
@@ -94,6 +97,14 @@ fn is_lan(interface: &Interface) -> bool {
         IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
     };
     usable && !virtual_bridge
+}
+
+/// An address that only the same network has (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
 }
 
 /// Whether a person sees the output.
@@ -181,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn listening_everywhere_gives_localhost_and_each_lan_address() {
+    fn listening_everywhere_gives_localhost_each_lan_address_and_the_name() {
         let interfaces = [
             interface("lo", "127.0.0.1"),
             interface("eth0", "192.168.1.20"),
@@ -190,13 +201,20 @@ mod tests {
             interface("docker0", "172.17.0.1"),
         ];
         let bound = "[::]:8480".parse().expect("an address");
-        let places = places(Listen::Everywhere(8480), bound, &interfaces, Some("https://example.org/cam"));
+        let places = places(
+            Listen::Everywhere(8480),
+            bound,
+            &interfaces,
+            Some("pinhole-door.local"),
+            Some("https://example.org/cam"),
+        );
         assert_eq!(
             urls(&places),
             [
                 "http://localhost:8480/",
                 "http://192.168.1.20:8480/",
                 "http://[fd00::20]:8480/",
+                "http://pinhole-door.local:8480/",
                 "https://example.org/cam"
             ]
         );
@@ -210,6 +228,7 @@ mod tests {
             "127.0.0.1:40123".parse().expect("an address"),
             &[interface("eth0", "192.168.1.20")],
             None,
+            None,
         );
         assert_eq!(urls(&places), ["http://127.0.0.1:40123/"]);
         assert_eq!(places[0].reach, Reach::Local);
@@ -219,7 +238,7 @@ mod tests {
     fn no_ipv6_links_where_only_ipv4_was_bound() {
         let bound = "0.0.0.0:8480".parse().expect("an address");
         let interfaces = [interface("eth0", "fd00::20"), interface("eth0", "10.0.0.2")];
-        let places = places(Listen::Everywhere(8480), bound, &interfaces, None);
+        let places = places(Listen::Everywhere(8480), bound, &interfaces, None, None);
         assert_eq!(urls(&places), ["http://localhost:8480/", "http://10.0.0.2:8480/"]);
     }
 

@@ -28,7 +28,7 @@ use crate::{
     },
     signal::{
         Address, keys,
-        mqtt::{self, MqttSettings, Usable},
+        mqtt::{self, Usable},
         topic::DeviceId,
     },
     status::Status,
@@ -116,15 +116,7 @@ async fn health(at: SocketAddr) -> io::Result<bool> {
 
 async fn broker(external: &ExternalBroker, address: Address) -> Finding {
     const PART: &str = "broker";
-    let settings = MqttSettings {
-        user: external.user.clone(),
-        password: external.password.clone(),
-        ca: external.ca_file.clone(),
-        client_cert: external.client_certificate.clone(),
-        alpn: external.alpn.clone(),
-        ..MqttSettings::new(&external.url)
-    };
-    match mqtt::probe(settings, &address).await {
+    match mqtt::probe(external.settings(), &address).await {
         Ok(Usable { round_trip, secure }) => {
             let millis = round_trip.as_secs_f64() * 1000.0;
             let how = if secure { "" } else { ", not encrypted" };

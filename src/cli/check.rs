@@ -1,14 +1,12 @@
 //! `pinhole check`: shows what the doctor finds, as it finds it. Not here: the looking (`crate::check`).
 
-use super::{CommandError, Stdout};
+use super::{CommandError, Stdout, table::wrapped};
 use crate::{
     check::{self, Finding, Outcome},
     cli::RunArgs,
     links::Output,
 };
 
-/// Columns of a terminal as all of them have.
-const WIDTH: usize = 80;
 /// Before the text: the outcome and the part.
 const OUTCOME: usize = 9;
 const PART: usize = 15;
@@ -57,31 +55,11 @@ fn text(finding: &Finding, output: Output) -> String {
         text.truncate(text.trim_end().len());
         text.push_str(&format!("\n{:indent$}", ""));
     }
-    text.push_str(&wrapped(&finding.said, indent));
+    text.push_str(&wrapped(&finding.said, indent, indent));
     if let Some(remedy) = &finding.remedy {
-        text.push_str(&format!("{:indent$}{}", "", wrapped(&format!("-> {remedy}"), indent)));
+        text.push_str(&format!("{:indent$}{}", "", wrapped(&format!("-> {remedy}"), indent, indent)));
     }
     text
-}
-
-/// Lines that begin at the column `indent`, where the first already does.
-fn wrapped(text: &str, indent: usize) -> String {
-    let mut lines = String::new();
-    let mut column = indent;
-    for (index, word) in text.split(' ').enumerate() {
-        let length = word.chars().count();
-        if index > 0 && column + 1 + length > WIDTH {
-            lines.push_str(&format!("\n{:indent$}", ""));
-            column = indent;
-        } else if index > 0 {
-            lines.push(' ');
-            column += 1;
-        }
-        lines.push_str(word);
-        column += length;
-    }
-    lines.push('\n');
-    lines
 }
 
 #[cfg(test)]
@@ -111,7 +89,7 @@ warning  camera cam0     /dev/video0 gives 1280x720 at 10.0 frames per second,
             long.starts_with("bad      camera at-the-front-door\n                         /dev/video0"),
             "{long}"
         );
-        assert!(long.lines().all(|line| line.chars().count() <= WIDTH), "{long}");
+        assert!(long.lines().all(|line| line.chars().count() <= super::super::table::WIDTH), "{long}");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{CommandError, Stdout, table::columns};
+use super::{
+    CommandError, Stdout,
+    table::{self, columns},
+};
 use crate::{
     clock,
     control::{
@@ -18,8 +21,6 @@ use crate::{
 
 /// How often `--watch` asks.
 const EVERY: Duration = Duration::from_secs(2);
-/// Columns of a terminal as all of them have.
-const WIDTH: usize = 80;
 
 /// How it is to be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,20 +157,7 @@ fn watching(signaling: &Report) -> String {
 
 /// A line with two blanks before it, and four before what does not fit into its width.
 fn wrapped(line: &str) -> String {
-    let mut text = String::from(" ");
-    let mut column = 1;
-    for word in line.split(' ') {
-        let length = word.chars().count();
-        if column + 1 + length > WIDTH && column > 4 {
-            text.push_str("\n   ");
-            column = 3;
-        }
-        text.push(' ');
-        text.push_str(word);
-        column += 1 + length;
-    }
-    text.push('\n');
-    text
+    format!("  {}", table::wrapped(line, 2, 4))
 }
 
 #[cfg(test)]
@@ -292,7 +280,7 @@ Watching (1 viewer is paired, 1 connecting)
   Anna's phone  front, back
 ";
         assert_eq!(shown, expected);
-        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= table::WIDTH), "{shown}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     cli::RunArgs,
     signal::{
         link::MAX_BROKERS,
-        mqtt::{BrokerUrl, Secret},
+        mqtt::{BrokerUrl, MqttSettings, Secret},
         topic::check_root,
     },
 };
@@ -67,6 +67,21 @@ pub struct ExternalBroker {
     pub alpn: Vec<String>,
     /// Where viewers' browsers reach it (`ws://` or `wss://`); `None`: it is no way for them.
     pub page: Option<PageBroker>,
+}
+
+impl ExternalBroker {
+    /// How the agent connects to it.
+    pub fn settings(&self) -> MqttSettings {
+        MqttSettings {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            ca: self.ca_file.clone(),
+            client_cert: self.client_certificate.clone(),
+            client_id: self.client_id.clone(),
+            alpn: self.alpn.clone(),
+            ..MqttSettings::new(&self.url)
+        }
+    }
 }
 
 /// An external broker as browsers reach it.
@@ -162,7 +177,12 @@ fn servers(args: &RunArgs, mut raw: RawBroker) -> Vec<(String, RawServer)> {
     all
 }
 
-fn external(section: &str, raw: RawServer, files: Files<'_>) -> Result<ExternalBroker, ConfigError> {
+/// Checks one broker's keys; `section` is where they stand.
+pub(super) fn external(
+    section: &str,
+    raw: RawServer,
+    files: Files<'_>,
+) -> Result<ExternalBroker, ConfigError> {
     let key = |name: &str| format!("{section}.{name}");
     let Some(url) = raw.url.clone() else { return Err(no_url(section, &raw)) };
     let parsed = BrokerUrl::parse(&url).map_err(|error| value(key("url"), error.to_string()))?;

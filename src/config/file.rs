@@ -25,6 +25,7 @@ pub struct RawConfig {
     pub web: RawWeb,
     pub broker: RawBroker,
     pub webrtc: RawWebRtc,
+    pub home_assistant: Option<RawHomeAssistant>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +60,7 @@ pub struct RawWeb {
     pub page_url: Option<String>,
     pub names: Vec<String>,
     pub whep: Option<bool>,
+    pub announce: Option<bool>,
     pub metrics: Option<String>,
     pub metrics_token_file: Option<PathBuf>,
 }
@@ -169,6 +171,23 @@ pub struct RawIceServer {
     pub credentials_method: Option<String>,
     pub token_file: Option<PathBuf>,
     pub ca_file: Option<PathBuf>,
+}
+
+/// `[home_assistant]`: keys of a broker as in [`RawServer`], and its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHomeAssistant {
+    pub url: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub client_id: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    pub alpn: Vec<String>,
+    pub prefix: Option<String>,
+    pub picture_every: Option<u64>,
+    pub controls: Option<bool>,
 }
 
 /// Reads the file's text.

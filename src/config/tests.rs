@@ -29,6 +29,12 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
+fn the_page_is_announced_until_that_is_turned_off() {
+    assert_eq!(load("").unwrap().web.announce, Switch::On);
+    assert_eq!(load("[web]\nannounce = false").unwrap().web.announce, Switch::Off);
+}
+
+#[test]
 fn whep_is_on_until_it_is_turned_off() {
     assert_eq!(load("").unwrap().web.whep, Switch::On);
     assert_eq!(load("[web]\nwhep = false").unwrap().web.whep, Switch::Off);
@@ -173,7 +179,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
     assert_eq!(refusal("nmae = \"x\""), "pinhole.toml, line 1: unknown key `nmae`: did you mean `name`?");
     assert_eq!(
         refusal("[web]\nzzzzzzzz = 1"),
-        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names, whep, metrics, metrics_token_file"
+        "pinhole.toml, line 2: unknown key `zzzzzzzz`: known here are listen, page_url, names, whep, announce, metrics, metrics_token_file"
     );
     assert_eq!(
         refusal("[[camera]]\nsorce = \"auto\""),
@@ -359,8 +365,9 @@ fn the_services_configuration_is_good_and_so_is_each_line_that_it_shows() {
         .flat_map(|line| [line, "\n"])
         .collect();
     // systemd's credential is not here; any file will do.
-    let shown =
-        shown.replace("credential:broker-password", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    let shown = ["credential:broker-password", "credential:home-assistant-password"]
+        .into_iter()
+        .fold(shown, |shown, name| shown.replace(name, concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")));
     let config = load(&shown).expect("good with all that it shows");
     // What it says is taken without a line, is.
     let (default, shown) = (&as_it_is.cameras[0], &config.cameras[0]);

@@ -68,13 +68,14 @@ pub enum RateOf {
 /// What leads from the configuration that runs to the new one. `rates`: for each camera that runs.
 pub fn plan(running: &Config, new: &Config, rates: &[RateOf]) -> Plan {
     // Without `..`, so that whoever adds a field decides here what becomes of it.
-    let Config { name, state_dir, control, cameras: _, web, broker, webrtc } = new;
+    let Config { name, state_dir, control, cameras: _, web, broker, webrtc, home_assistant } = new;
     let mut plan = Plan::default();
     plan.take("name", running.name != *name, || Change::Name(name.clone()));
     plan.wait("state_dir", running.state_dir != *state_dir || running.control != *control);
     plan.cameras(running, new, rates);
     plan.web(&running.web, web);
     plan.broker(&running.broker, broker);
+    plan.wait("home_assistant", running.home_assistant != *home_assistant);
     let WebRtcConfig { ice_servers, max_viewers } = webrtc;
     plan.take("webrtc.max_viewers", running.webrtc.max_viewers != *max_viewers, || {
         Change::MaxViewers(*max_viewers)
@@ -188,11 +189,12 @@ impl Plan {
     }
 
     fn web(&mut self, old: &WebConfig, new: &WebConfig) {
-        let WebConfig { listen, page_url, names, whep, metrics, metrics_token } = new;
+        let WebConfig { listen, page_url, names, whep, announce, metrics, metrics_token } = new;
         self.wait("web.listen", old.listen != *listen);
         self.wait("web.page_url", old.page_url != *page_url);
         self.take("web.names", old.names != *names, || Change::WebNames(names.clone()));
         self.wait("web.whep", old.whep != *whep);
+        self.wait("web.announce", old.announce != *announce);
         self.wait("web.metrics", old.metrics != *metrics);
         self.wait("web.metrics_token_file", old.metrics_token != *metrics_token);
     }
@@ -291,11 +293,13 @@ mod tests {
             ("[web]\nlisten = \"8000\"", "web.listen"),
             ("[web]\npage_url = \"https://example.org/\"", "web.page_url"),
             ("[web]\nwhep = false", "web.whep"),
+            ("[web]\nannounce = false", "web.announce"),
             ("[web]\nmetrics = \"lan\"", "web.metrics"),
             ("[broker]\nroot = \"other\"", "broker.root"),
             ("[broker]\nlisten = \"1883\"", "broker.listen"),
             ("[broker]\nhub = \"http://hub.local:8480/\"", "broker.hub"),
             ("[broker]\nurl = \"mqtt://b\"", "broker.server"),
+            ("[home_assistant]\nurl = \"mqtt://b\"", "home_assistant"),
         ] {
             let told = restart("", new);
             assert_eq!(told.first().map(String::as_str), Some(key), "{new}");

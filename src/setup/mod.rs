@@ -300,14 +300,8 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
         let config = Config::from_text(&args, &self.file, &text).map_err(|error| error.to_string())?;
         let external = config.broker.external.first();
         let external = external.ok_or_else(|| format!("`{}` is no broker's address", own.url))?;
-        let settings = MqttSettings {
-            user: own.user.clone(),
-            password: own.password.clone().map(Secret::new),
-            ca: external.ca_file.clone(),
-            client_cert: external.client_certificate.clone(),
-            alpn: external.alpn.clone(),
-            ..MqttSettings::new(&external.url)
-        };
+        let settings =
+            MqttSettings { password: own.password.clone().map(Secret::new), ..external.settings() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("the broker cannot be tried: {error}"))?;
         // Another may have installed it: then it is there.

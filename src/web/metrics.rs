@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     config::MetricsFor,
+    links,
     signal::{mqtt::Secret, whep::token::TokenHash},
     status::{Monitor, metrics},
 };
@@ -75,16 +76,8 @@ fn may_read(readers: MetricsFor, peer: IpAddr, headers: &HeaderMap) -> bool {
     match readers {
         MetricsFor::Nobody => false,
         MetricsFor::ThisMachine => is_own(),
-        MetricsFor::Lan => is_own() || (is_local(peer) && !by_proxy()),
+        MetricsFor::Lan => is_own() || (links::is_private(peer) && !by_proxy()),
         MetricsFor::Everybody => true,
-    }
-}
-
-/// An address that only the same network has (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
-fn is_local(peer: IpAddr) -> bool {
-    match peer {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 

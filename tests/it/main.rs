@@ -15,6 +15,7 @@ mod commands;
 mod corpora;
 mod coturn;
 mod exchange;
+mod home_assistant;
 mod hostile;
 mod mqtt;
 mod mqtt_support;

@@ -6,6 +6,7 @@ mod backoff;
 mod client;
 mod connect;
 mod login;
+pub mod plain;
 mod probe;
 mod reason;
 mod tls;
