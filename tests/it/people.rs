@@ -159,6 +159,18 @@ impl Paired {
         session
     }
 
+    /// Waits for the answer to the offer that was sent, and for a picture.
+    async fn see(&mut self, session: &mut ViewerSession, peer: &mut Viewer) {
+        loop {
+            match self.next(session).await {
+                ToViewer::Answer { sdp } => break peer.take(&sdp).await,
+                ToViewer::Candidate(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        timeout(PATIENCE, peer.access_units(1)).await.expect("a picture");
+    }
+
     pub async fn next(&mut self, session: &mut ViewerSession) -> ToViewer {
         loop {
             if let Some(message) = session.open(&self.mail.next().await.expect("an answer")) {
@@ -183,14 +195,7 @@ async fn a_viewer_is_paired_listed_and_cut_off() {
     let camera = welcome.cameras[0].id.clone();
     let offer = Offer { camera: camera.clone(), sdp: peer.offer().await, audio: false, talk: false };
     viewer.mail.send(session.seal(&ToDevice::Offer(offer)).expect("it fits")).await.expect("the broker");
-    loop {
-        match viewer.next(&mut session).await {
-            ToViewer::Answer { sdp } => break peer.take(&sdp).await,
-            ToViewer::Candidate(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    timeout(PATIENCE, peer.access_units(1)).await.expect("a picture");
+    viewer.see(&mut session, &mut peer).await;
 
     let listed = block_in_place(|| agent.viewers());
     assert_eq!(listed.len(), 1);
@@ -385,14 +390,7 @@ async fn privacy_closes_the_camera_ends_sessions_and_outlives_a_restart() {
         .send(session.seal(&ToDevice::Offer(offer.clone())).expect("it fits"))
         .await
         .expect("the broker");
-    loop {
-        match viewer.next(&mut session).await {
-            ToViewer::Answer { sdp } => break peer.take(&sdp).await,
-            ToViewer::Candidate(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    timeout(PATIENCE, peer.access_units(1)).await.expect("a picture");
+    viewer.see(&mut session, &mut peer).await;
 
     let on = "privacy is on: the cameras are closed, and nobody is let in\n";
     assert_eq!(block_in_place(|| agent.says(&["privacy", "on"])), on);
