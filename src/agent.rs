@@ -108,7 +108,7 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
     let ice = IceServers::start(config.webrtc.ice_servers.clone())?;
     let (to_viewers, from_peers) = mpsc::channel(QUEUE);
     let reached: Arc<[CameraHandle]> = cameras.clone().into();
-    let privacy = Privacy::open(config.state_dir.clone(), Arc::clone(&reached))?;
+    let privacy = Privacy::new(config.state_dir.clone(), Arc::clone(&reached), private);
     let peers = peer::start(peer_settings(&config, ice, &privacy), cameras.clone(), to_viewers);
     let tuner = peers.tuner();
     let viewers = people::good(store.viewers(), clock::since_epoch());

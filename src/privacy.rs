@@ -45,17 +45,18 @@ pub fn saved(folder: &std::path::Path) -> Result<Switch, KeyError> {
 }
 
 impl Privacy {
-    /// As it was left.
-    ///
-    /// # Errors
-    /// As [`saved`].
-    pub fn open(folder: PathBuf, cameras: Arc<[CameraHandle]>) -> Result<Self, KeyError> {
-        let state = saved(&folder)?;
+    /// As it was [`saved`].
+    pub fn new(folder: PathBuf, cameras: Arc<[CameraHandle]>, state: Switch) -> Self {
         cameras.iter().for_each(|camera| camera.set_privacy(state));
         if state == Switch::On {
             info!("privacy is on: the cameras stay closed until `pinhole privacy off`");
         }
-        Ok(Self { folder: Arc::new(folder), cameras, state: Arc::new(watch::Sender::new(state)) })
+        Self { folder: Arc::new(folder), cameras, state: Arc::new(watch::Sender::new(state)) }
+    }
+
+    /// How it is now.
+    pub fn state(&self) -> Switch {
+        *self.state.borrow()
     }
 
     /// Now, and whenever it changes.
@@ -68,7 +69,7 @@ impl Privacy {
     /// # Errors
     /// It could not be saved; turned on, it holds until the agent ends, and turned off it stays on.
     pub fn set(&self, wanted: Switch, by: &str) -> Result<(), KeyError> {
-        if *self.state.borrow() == wanted {
+        if self.state() == wanted {
             return Ok(());
         }
         let save = || keys::write_file(&self.folder, FILE, &PrivacyFile { v: 1, on: wanted == Switch::On });
@@ -104,7 +105,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("pinhole-privacy-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
-        let open = || Privacy::open(folder.clone(), Arc::new([])).unwrap();
+        let open = || Privacy::new(folder.clone(), Arc::new([]), saved(&folder).unwrap());
         let first = open();
         let seen = first.watch();
         assert_eq!(*seen.borrow(), Switch::Off);

@@ -66,11 +66,7 @@ async fn look_at_all(config: &Config, agent: Agent, running: Option<&Status>) ->
 /// The device's topics, if it has an id yet; else some device's, which nobody has.
 fn address(config: &Config, running: Option<&Status>) -> Address {
     let known = running.and_then(|status| DeviceId::parse(&status.device));
-    let device = known.or_else(|| keys::device_in(&config.state_dir)).unwrap_or_else(|| {
-        let mut bytes = [0; 10];
-        keys::random(&mut bytes);
-        DeviceId::from_random(bytes)
-    });
+    let device = known.unwrap_or_else(|| keys::some_device(Some(&config.state_dir)));
     Address { root: config.broker.root.clone(), device }
 }
 

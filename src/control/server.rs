@@ -199,7 +199,7 @@ async fn answer(request: Request, reach: &Reach) -> Answer {
             let privacy = reach.privacy.clone();
             let done = tasks::blocking(move || {
                 set.map_or(Ok(()), |wanted| privacy.set(wanted, "a command"))?;
-                Ok::<_, KeyError>(*privacy.watch().borrow())
+                Ok::<_, KeyError>(privacy.state())
             });
             match done.await {
                 Ok(Ok(state)) => Reply::Privacy(state),

@@ -252,7 +252,7 @@ impl Work {
             self.tell_controls(id, controls);
         }
         self.tell_state().await;
-        if *self.reach.privacy.watch().borrow() == Switch::On {
+        if self.reach.privacy.state() == Switch::On {
             self.forget_pictures();
         }
         self.publish(self.topics.availability(), Bytes::from_static(b"online"));
@@ -327,7 +327,7 @@ impl Work {
     fn tell_picture(&self, camera: &str, taken: Result<Vec<u8>, String>) {
         match taken {
             // It was taken before the switch was turned.
-            Ok(_) if *self.reach.privacy.watch().borrow() == Switch::On => {}
+            Ok(_) if self.reach.privacy.state() == Switch::On => {}
             Ok(picture) if self.connected && picture.len() < LARGEST => {
                 self.publish(self.topics.picture(camera), picture.into());
             }

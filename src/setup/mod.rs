@@ -20,7 +20,6 @@ use crate::{
     signal::{
         Address, keys,
         mqtt::{self, MqttSettings, Secret, Usable},
-        topic::DeviceId,
     },
 };
 use ask::{Confirmed, Person};
@@ -283,12 +282,7 @@ impl<R: BufRead, W: Write> Setup<'_, R, W> {
     /// Whether the broker takes messages, with what was answered.
     fn try_broker(&mut self, own: &OwnBroker) -> Result<(), String> {
         let root = self.now.as_ref().map_or_else(|| "pinhole".to_owned(), |now| now.broker.root.clone());
-        let device = self.now.as_ref().and_then(|now| keys::device_in(&now.state_dir));
-        let device = device.unwrap_or_else(|| {
-            let mut bytes = [0; 10];
-            keys::random(&mut bytes);
-            DeviceId::from_random(bytes)
-        });
+        let device = keys::some_device(self.now.as_ref().map(|now| now.state_dir.as_path()));
         // With what the file says of it beside, as its authority's certificate.
         let answers = Answers {
             camera: None,

@@ -333,6 +333,15 @@ pub fn device_in(folder: &Path) -> Option<DeviceId> {
     read_file::<DeviceFile>(&folder.join(DEVICE_FILE), LOSS_OF_DEVICE).ok().flatten()?.check(folder).ok()
 }
 
+/// The same, and where there is none an id that nobody has.
+pub fn some_device(folder: Option<&Path>) -> DeviceId {
+    folder.and_then(device_in).unwrap_or_else(|| {
+        let mut bytes = [0; 10];
+        random(&mut bytes);
+        DeviceId::from_random(bytes)
+    })
+}
+
 fn open_folder(folder: &Path) -> Result<File, KeyError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(
         "make the state folder",
