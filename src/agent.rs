@@ -267,7 +267,9 @@ fn find_source(camera: &CameraConfig, private: Switch) -> Result<Arc<dyn CameraS
             Err(error) => return Err(error.into()),
         }
     }
-    check_controls(camera, source.as_ref())?;
+    if private == Switch::Off {
+        check_controls(camera, source.as_ref())?;
+    }
     Ok(source)
 }
 

@@ -8,9 +8,12 @@ use std::{
 };
 
 use super::CameraHandle;
-use crate::camera::{
-    CameraSource,
-    controls::{Control, ControlDevice, ControlError, Kind, Setting, typed_name},
+use crate::{
+    camera::{
+        CameraSource,
+        controls::{Control, ControlDevice, ControlError, Kind, Setting, typed_name},
+    },
+    config::Switch,
 };
 
 /// The camera's controls as they shall be.
@@ -90,9 +93,17 @@ impl CameraHandle {
     /// The camera's controls, as they are now.
     ///
     /// # Errors
-    /// It has none, or is not there.
+    /// It has none, is not there, or is closed for privacy.
     pub fn controls(&self) -> Result<Vec<Control>, ControlError> {
-        self.shared.controls.device()?.list()
+        self.control_device()?.list()
+    }
+
+    /// Privacy keeps the device closed to all.
+    fn control_device(&self) -> Result<ControlDevice, ControlError> {
+        match self.privacy() {
+            Switch::On => Err(ControlError::Private),
+            Switch::Off => self.shared.controls.device(),
+        }
     }
 
     /// Whether its bit rate was fixed at the start; see [`CameraSource::rate_is_fixed`].
@@ -105,8 +116,8 @@ impl CameraHandle {
     /// # Errors
     /// The first that could not, or that this camera has none.
     pub fn check_controls(&self, settings: &[Setting]) -> Result<(), ControlError> {
-        match self.shared.controls.device().and_then(|device| device.check(settings)) {
-            Ok(()) | Err(ControlError::NotFound(_)) => Ok(()),
+        match self.control_device().and_then(|device| device.check(settings)) {
+            Ok(()) | Err(ControlError::NotFound(_) | ControlError::Private) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -115,12 +126,11 @@ impl CameraHandle {
     /// is pressed once. Gives the controls as they are then.
     ///
     /// # Errors
-    /// One does not fit, or the camera is not there. Then none is remembered.
+    /// One does not fit, or the camera is not there or is closed for privacy. Then none is remembered.
     pub fn set_controls(&self, settings: &[Setting]) -> Result<Vec<Control>, ControlError> {
-        let controls = &self.shared.controls;
-        let (set, named) = controls.device()?.set(settings)?;
+        let (set, named) = self.control_device()?.set(settings)?;
         let lasting = set.iter().zip(named).filter(|(control, _)| control.kind != Kind::Button);
-        controls.remember(&lasting.map(|(_, setting)| setting).collect::<Vec<_>>());
+        self.shared.controls.remember(&lasting.map(|(_, setting)| setting).collect::<Vec<_>>());
         Ok(set)
     }
 

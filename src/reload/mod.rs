@@ -174,7 +174,7 @@ impl Reloader {
             Change::Controls { camera, changed, .. } => {
                 let camera = &self.parts.cameras[*camera];
                 camera.preset_controls(changed);
-                // It may have been unplugged meanwhile; then they are set when it is opened again.
+                // It may have been unplugged meanwhile, or closed for privacy; then they are set when it is opened again.
                 if let Err(error) = camera.set_controls(changed) {
                     info!(camera = %camera.settings().id, "controls are set when the camera is opened: {error}");
                 }

@@ -76,6 +76,8 @@ pub enum ControlError {
         "not allowed to open {0}: add this user to the group `video` (usermod -aG video USER) and log in again"
     )]
     Permission(String),
+    #[error("the camera is turned off for privacy: `pinhole privacy off` turns it on again")]
+    Private,
     #[error("{device} does not tell its controls: {error}")]
     Io { device: String, error: io::Error },
 }
