@@ -7,7 +7,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-[ $# -gt 0 ] || set -- "${TARGETS[@]}" "$PROOF_TARGET"
+[ $# -gt 0 ] || set -- "${TARGETS[@]}" "${STATIC_TARGETS[@]}"
 for target in "$@"; do known_target "$target"; done
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$REPO/Cargo.toml" | head -n 1)
 logs=$CROSS_CACHE/logs

@@ -9,8 +9,13 @@ TARGETS=(
   armv7-unknown-linux-gnueabihf  # Pi 2, 3, 4 and other boards in 32-bit
   x86_64-unknown-linux-gnu
 )
-# Static. Built to prove that nothing in the program needs more than ARMv6; not shipped.
-PROOF_TARGET=arm-unknown-linux-musleabihf
+# Static, for systems with another C library, or an older one: a tarball each. The one for ARMv6 also shows that nothing in the program needs a newer
+# processor, which the dynamic one cannot (run.sh).
+STATIC_TARGETS=(
+  aarch64-unknown-linux-musl
+  arm-unknown-linux-musleabihf
+  x86_64-unknown-linux-musl
+)
 
 # The oldest glibc on which the programs start (Debian 10, Pi OS buster).
 GLIBC_BASELINE=2.28
@@ -27,9 +32,9 @@ usage() { printf 'usage: %s\n' "$*" >&2; exit 2; }
 
 known_target() {
   local t
-  for t in "${TARGETS[@]}" "$PROOF_TARGET"; do [ "$t" = "$1" ] && return 0; done
+  for t in "${TARGETS[@]}" "${STATIC_TARGETS[@]}"; do [ "$t" = "$1" ] && return 0; done
   printf 'cross: error: unknown target %s; known are:\n' "$1" >&2
-  printf '  %s\n' "${TARGETS[@]}" "$PROOF_TARGET" >&2
+  printf '  %s\n' "${TARGETS[@]}" "${STATIC_TARGETS[@]}" >&2
   exit 2
 }
 

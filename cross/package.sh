@@ -8,7 +8,7 @@ set -euo pipefail
 # Pinned: what it writes into packages is looked at by tests/package.
 CARGO_DEB=3.8.0
 
-[ $# -ge 1 ] && [ $# -le 2 ] || usage "cross/package.sh TARGET [PROGRAM]   (targets: ${TARGETS[*]} $PROOF_TARGET)"
+[ $# -ge 1 ] && [ $# -le 2 ] || usage "cross/package.sh TARGET [PROGRAM]   (targets: ${TARGETS[*]} ${STATIC_TARGETS[*]})"
 target=$1
 known_target "$target"
 case $target in

@@ -15,6 +15,7 @@ known_target "$target"
 
 case $target in
   x86_64-*) exec "$program" "$@" ;;
+  aarch64-*-musl) qemu=qemu-aarch64-static cpu=cortex-a53 package="" libc="" ;;
   aarch64-*) qemu=qemu-aarch64-static cpu=cortex-a53 package=libc6-arm64-cross libc=/usr/aarch64-linux-gnu ;;
   # Debian's armhf C library is built for ARMv7, so a dynamic ARMv6 program cannot be shown here to stay within
   # ARMv6; the static one can.

@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 . "$REPO/cross/zig.sh"
 
-[ $# -ge 1 ] || usage "cross/test.sh TARGET [cargo test args...]   (targets: ${TARGETS[*]} $PROOF_TARGET)"
+[ $# -ge 1 ] || usage "cross/test.sh TARGET [cargo test args...]   (targets: ${TARGETS[*]} ${STATIC_TARGETS[*]})"
 target=$1; shift
 known_target "$target"
 runner=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<< "$target")_RUNNER
