@@ -43,7 +43,7 @@ impl Metrics {
 pub(super) async fn get(State(metrics): State<Metrics>, request: Request) -> Response {
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.ip().to_canonical());
     let has_token = match (&metrics.token, token(&request)) {
-        (Some(known), Some(given)) => known.is(&TokenHash::of(given)),
+        (Some(known), Some(given)) => known.is(&TokenHash::of(&given)),
         (Some(_) | None, _) => false,
     };
     if !has_token && !peer.is_some_and(|peer| may_read(metrics.readers, peer, request.headers())) {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use pinhole::{
     clock,
     config::Listen,
@@ -251,6 +252,29 @@ async fn a_client_with_a_token_watches_until_it_deletes_its_session() {
     device.delete(&token, session).await.is_problem(404);
     let mut state = device.camera.state();
     within("the camera closed", state.wait_for(|state| *state == CameraState::Idle)).await.unwrap();
+    viewer.close().await;
+    device.stop().await;
+}
+
+/// As go2rtc has it, whose source is an address: `webrtc:http://whep:TOKEN@HOST/whep/front`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_come_as_a_password() {
+    let device = Device::new("password").await;
+    let token = device.token("go2rtc").await;
+    let basic =
+        |user: &str, password: &str| format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    let mut viewer = Viewer::guarded("127.0.0.1").await;
+    let (offer, sdp) = (viewer.offer().await, ("Content-Type", "application/sdp"));
+    for wrong in
+        [basic("whep", ""), basic(token.reveal(), ""), basic("whep", &format!("{}A", token.reveal()))]
+    {
+        device.ask("POST", "/whep/front", &[("Authorization", &wrong), sdp], &offer).await.is_problem(401);
+    }
+    let right = basic("whep", token.reveal());
+    let created = device.ask("POST", "/whep/front", &[("Authorization", &right), sdp], &offer).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    viewer.take(&created.body).await;
+    within("pictures", viewer.access_units(3)).await;
     viewer.close().await;
     device.stop().await;
 }

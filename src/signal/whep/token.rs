@@ -1,8 +1,9 @@
-//! Bearer tokens (RFC 6750) of WHEP clients: 32 random bytes, shown once and kept only as a hash. A hash without salt will
+//! Tokens of WHEP clients: 32 random bytes, shown once and kept only as a hash. A hash without salt will
 //! do, as nobody can try 2^256 tokens. Pure but for random bytes. Not here: where they are kept (`signal::keys`).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
@@ -101,11 +102,20 @@ impl FromIterator<(TokenHash, KeyId)> for Tokens {
     }
 }
 
-/// The token of an `Authorization` field (RFC 6750, 2.1).
-pub fn bearer(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.trim().split_once(' ')?;
-    let token = token.trim_start();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// The token of an `Authorization` field: as a bearer (RFC 6750, 2.1), or as the password of Basic (RFC 7617), whoever the
+/// user is, which programs send that know a server's address alone, as `http://user:TOKEN@host/`.
+pub fn token_of(authorization: &str) -> Option<Cow<'_, str>> {
+    let (scheme, rest) = authorization.trim().split_once(' ')?;
+    let rest = rest.trim_start();
+    let token = if scheme.eq_ignore_ascii_case("bearer") {
+        Cow::Borrowed(rest)
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        let user_and_password = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        Cow::Owned(user_and_password.split_once(':')?.1.to_owned())
+    } else {
+        return None;
+    };
+    (!token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]
@@ -145,16 +155,24 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_bearer_in_any_case() {
+    fn a_token_is_a_bearer_or_the_password_of_whomever() {
         for (field, token) in [
             ("Bearer abc", Some("abc")),
             ("bearer  abc ", Some("abc")),
-            ("Basic abc", None),
             ("Bearer", None),
             ("Bearer ", None),
             ("abc", None),
+            ("Digest abc", None),
+            // `whep:abc`, `:a:b`, `whep:`, `whep` and what is not UTF-8.
+            ("Basic d2hlcDphYmM=", Some("abc")),
+            ("basic OmE6Yg==", Some("a:b")),
+            ("Basic d2hlcDo=", None),
+            ("Basic d2hlcA==", None),
+            ("Basic Ov8=", None),
+            ("Basic abc", None),
+            ("Basic", None),
         ] {
-            assert_eq!(bearer(field), token, "{field}");
+            assert_eq!(token_of(field).as_deref(), token, "{field}");
         }
     }
 }

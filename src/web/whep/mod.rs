@@ -98,7 +98,7 @@ impl Whep {
 
     /// Whose token a request has.
     fn authenticate(&self, request: &Request, from: IpAddr) -> Result<KeyId, Problem> {
-        if let Some(viewer) = request::token(request).and_then(|token| self.0.doorbell.viewer_of(token)) {
+        if let Some(viewer) = request::token(request).and_then(|token| self.0.doorbell.viewer_of(&token)) {
             return Ok(viewer);
         }
         let told = self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), from);

@@ -1,6 +1,6 @@
 //! What a WHEP request must be, whatever it asks: its token, its types, and its body in bounded length and time.
 
-use std::{net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -10,7 +10,7 @@ use axum::{
 use tokio::time::timeout;
 
 use crate::{
-    signal::whep::{problem::Problem, token::bearer},
+    signal::whep::{problem::Problem, token::token_of},
     web::routes::Peer,
 };
 
@@ -22,9 +22,9 @@ const BODY_TIME: Duration = Duration::from_secs(5);
 /// Bytes of a proxy's prefix at most.
 const MAX_PREFIX: usize = 128;
 
-/// The bearer token, by the `Authorization` field alone: an address with a token in it gets into logs and histories.
-pub(in crate::web) fn token(request: &Request) -> Option<&str> {
-    bearer(field(request.headers(), &header::AUTHORIZATION)?)
+/// The token, by the `Authorization` field alone: an address with a token in it gets into logs and histories.
+pub(in crate::web) fn token(request: &Request) -> Option<Cow<'_, str>> {
+    token_of(field(request.headers(), &header::AUTHORIZATION)?)
 }
 
 /// Where it came from.
