@@ -6,8 +6,6 @@ use std::{path::Path, sync::Arc};
 use super::{message::Reply, server::Answer};
 use crate::{
     camera::controls::{ControlDevice, Setting},
-    clock,
-    encode::still,
     pipeline::CameraHandle,
     tasks,
 };
@@ -35,15 +33,9 @@ pub(super) async fn snapshot(cameras: Arc<[CameraHandle]>, camera: Option<String
         Ok(Err(message)) => return Reply::NoCamera { message }.into(),
         Err(_) => return fault().into(),
     };
-    let taken = match handle.still().await {
-        Ok(taken) => taken,
-        Err(error) => return Reply::Error(error.to_string()).into(),
-    };
-    let now = clock::since_epoch();
-    match tasks::blocking(move || still::jpeg(&taken, now, quality)).await {
-        Ok(Ok(picture)) => Answer { reply: Reply::Picture { bytes: picture.len() }, picture },
-        Ok(Err(error)) => Reply::Error(error.to_string()).into(),
-        Err(_) => fault().into(),
+    match handle.jpeg(quality).await {
+        Ok(picture) => Answer { reply: Reply::Picture { bytes: picture.len() }, picture },
+        Err(error) => Reply::Error(error.to_string()).into(),
     }
 }
 

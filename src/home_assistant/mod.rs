@@ -27,8 +27,7 @@ use crate::{
     camera::controls::{Control, Setting},
     clock,
     config::{self, HomeAssistantConfig, Switch},
-    encode::still,
-    pipeline::{CameraHandle, CameraState},
+    pipeline::{CameraHandle, CameraState, StillError},
     privacy::Privacy,
     signal::{
         Address,
@@ -116,7 +115,7 @@ impl HomeAssistant {
 }
 
 /// A picture of a camera, or why there is none.
-type Taken = (String, Result<Vec<u8>, String>);
+type Taken = (String, Result<Vec<u8>, StillError>);
 
 struct Work {
     topics: Topics,
@@ -317,14 +316,14 @@ impl Work {
         for camera in self.reach.monitor.cameras.iter().filter(|camera| camera.privacy() == Switch::Off) {
             let (camera, taken) = (camera.clone(), self.taken.clone());
             tasks::spawn("picture", async move {
-                let picture = picture(&camera).await;
+                let picture = camera.jpeg(QUALITY).await;
                 // The agent may have stopped.
                 let _ = taken.send((camera.settings().id.clone(), picture)).await;
             });
         }
     }
 
-    fn tell_picture(&self, camera: &str, taken: Result<Vec<u8>, String>) {
+    fn tell_picture(&self, camera: &str, taken: Result<Vec<u8>, StillError>) {
         match taken {
             // It was taken before the switch was turned.
             Ok(_) if self.reach.privacy.state() == Switch::On => {}
@@ -373,11 +372,4 @@ impl Work {
         let controls = self.controls(&camera).await;
         self.tell_controls(id, &controls);
     }
-}
-
-async fn picture(camera: &CameraHandle) -> Result<Vec<u8>, String> {
-    let taken = camera.still().await.map_err(|error| error.to_string())?;
-    let now = clock::since_epoch();
-    let jpeg = tasks::blocking(move || still::jpeg(&taken, now, QUALITY)).await;
-    jpeg.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }

@@ -1,5 +1,5 @@
 //! Snapshots of a pipeline's camera: who asks counts as a viewer, so that the camera is open, and gets the first frame
-//! that has settled, copied on the camera's thread. One at a time. Not here: what becomes of the frame (`encode::still`).
+//! that has settled, copied on the camera's thread. One at a time. Not here: how the frame becomes a JPEG (`encode::still`).
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -14,9 +14,11 @@ use crate::{
     clock,
     config::Switch,
     encode::{
+        EncodeError,
         prepare::Treatment,
-        still::{Settling, Taken},
+        still::{self, Settling, Taken},
     },
+    tasks,
 };
 
 /// For a camera to open, to settle and, of one that makes H.264, to come to a key frame.
@@ -49,6 +51,10 @@ pub enum StillError {
     Private,
     #[error("the agent is stopping")]
     Stopped,
+    #[error(transparent)]
+    Jpeg(#[from] EncodeError),
+    #[error("making the picture failed, which is a fault in pinhole: see the agent's log")]
+    Fault,
 }
 
 impl Stills {
@@ -88,6 +94,16 @@ impl Stills {
 }
 
 impl CameraHandle {
+    /// A JPEG of the camera as it is now. Quality: 1 to 100. Opens the camera if nobody watches.
+    ///
+    /// # Errors
+    /// As of [`still`](Self::still), or what was taken is no whole picture.
+    pub async fn jpeg(&self, quality: u8) -> Result<Vec<u8>, StillError> {
+        let (taken, now) = (self.still().await?, clock::since_epoch());
+        let made = tasks::blocking(move || still::jpeg(&taken, now, quality)).await;
+        Ok(made.map_err(|_| StillError::Fault)??)
+    }
+
     /// A picture of the camera, taken when it has settled. Opens the camera if nobody watches.
     ///
     /// # Errors
