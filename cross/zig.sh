@@ -20,7 +20,8 @@ cargo_zig() {
   # cargo-zigbuild starts `cargo`, and asks RUSTC about the target.
   export PATH=$VENV/bin:$TOOLCHAIN/bin:$PATH
   export CARGO=$TOOLCHAIN/bin/cargo RUSTC=$TOOLCHAIN/bin/rustc RUSTDOC=$TOOLCHAIN/bin/rustdoc
-  export CARGO_ZIGBUILD_CACHE_DIR=$CROSS_CACHE/zigbuild ZIG_GLOBAL_CACHE_DIR=$CROSS_CACHE/zig
+  # Of each target alone: what is written there has python.sh in it or not, and two builds at once would run each other's.
+  export CARGO_ZIGBUILD_CACHE_DIR=$CROSS_CACHE/zigbuild/$target ZIG_GLOBAL_CACHE_DIR=$CROSS_CACHE/zig
   case $target in arm*) export CROSS_PYTHON=$VENV/bin/python3 CARGO_ZIGBUILD_PYTHON_PATH=$REPO/cross/python.sh ;; esac
   # Flags meant for this machine would reach the target's objects too.
   unset CC CXX AR CFLAGS CXXFLAGS LDFLAGS RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET

@@ -131,6 +131,7 @@ pub async fn run(config: Config, again: Again, log: Log, stop: impl Future<Outpu
         started,
         told: is_told,
         device: address.device,
+        page: bound,
         cameras: Arc::clone(&reached),
         commands: commands.clone(),
         privacy: privacy.watch(),

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     camera::{self, Camera, synthetic},
     clock,
-    config::{CameraConfig, Size, Source},
+    config::{CameraConfig, Size, Source, Switch},
     control::{
         client::ask_for_picture,
         message::{Reply, Request},
@@ -42,6 +42,12 @@ const QUALITY: u8 = 85;
 pub(super) fn look(case: &Case, known: &CameraConfig, sockets: &[PathBuf], tell: &mut dyn FnMut(Finding)) {
     let part = format!("camera {}", known.id);
     let running = case.running.as_ref();
+    if case.private == Switch::On {
+        let said = "privacy is on: it is closed, and was not looked at";
+        tell(Finding::warning(&part, said, "`pinhole privacy off` opens it again"));
+        tell(encode_synthetic(known));
+        return;
+    }
     if running.is_some_and(|status| status.cameras.iter().any(|camera| camera.id == known.id)) {
         tell(through_agent(&part, known, sockets));
         tell(encode_synthetic(known));

@@ -15,11 +15,12 @@ use serde::Serialize;
 
 use crate::{
     cli::RunArgs,
-    config::{self, Config, ConfigError, Service},
+    config::{self, Config, ConfigError, Service, Switch},
     control::{
         client::ask,
         message::{Reply, Request},
     },
+    privacy,
     status::Status,
     tasks,
 };
@@ -86,6 +87,8 @@ struct Case {
     file: Option<PathBuf>,
     /// What the running agent says of itself; `None`: there is none, or this user may not ask it.
     running: Option<Status>,
+    /// Whether cameras are to stay closed.
+    private: Switch,
 }
 
 /// Looks at everything, or at one camera alone, and tells each finding as soon as it is there.
@@ -148,6 +151,8 @@ impl Case {
             Ok(Reply::Status(status)) => Some(*status),
             Ok(_) | Err(_) => None,
         };
-        Ok(Self { config, file: service.args.config.clone(), running })
+        let saved = || privacy::saved(&config.state_dir).unwrap_or(Switch::Off);
+        let private = running.as_ref().map_or_else(saved, |status| status.privacy);
+        Ok(Self { config, file: service.args.config.clone(), running, private })
     }
 }

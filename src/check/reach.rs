@@ -53,7 +53,8 @@ pub(super) fn look(config: &Config, agent: Agent, running: Option<&Status>) -> V
 }
 
 async fn look_at_all(config: &Config, agent: Agent, running: Option<&Status>) -> Vec<Finding> {
-    let mut checks: Vec<BoxFuture<'_, Vec<Finding>>> = vec![port(config, agent).map(|one| vec![one]).boxed()];
+    let mut checks: Vec<BoxFuture<'_, Vec<Finding>>> =
+        vec![port(config, agent, running).map(|one| vec![one]).boxed()];
     let address = address(config, running);
     for external in &config.broker.external {
         checks.push(broker(external, address.clone()).map(|one| vec![one]).boxed());
@@ -71,13 +72,19 @@ fn address(config: &Config, running: Option<&Status>) -> Address {
 }
 
 /// The page's port: the agent answers there, or it is free.
-async fn port(config: &Config, agent: Agent) -> Finding {
+async fn port(config: &Config, agent: Agent, running: Option<&Status>) -> Finding {
     const PART: &str = "page";
     let at = match config.web.listen {
         Listen::Everywhere(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         Listen::At(at) if at.ip().is_unspecified() && at.is_ipv4() => (Ipv4Addr::LOCALHOST, at.port()).into(),
         Listen::At(at) if at.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, at.port()).into(),
         Listen::At(at) => at,
+    };
+    // It may have been started with another than that of the configuration.
+    let at = match running.map(|status| status.page) {
+        Some(page) if !page.ip().is_unspecified() => page,
+        Some(page) => SocketAddr::new(at.ip(), page.port()),
+        None => at,
     };
     if at.port() == 0 {
         return Finding::ok(PART, "any port that is free");

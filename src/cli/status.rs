@@ -237,6 +237,7 @@ mod tests {
             configuration: None,
             device: "abcdefghijkl2345".into(),
             uptime_s: 7200,
+            page: "[::]:8480".parse().unwrap(),
             privacy: crate::config::Switch::Off,
             cameras: vec![front, back],
             signaling: Report {

@@ -5,7 +5,7 @@ mod health;
 mod host;
 pub mod metrics;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -45,6 +45,8 @@ pub struct Monitor {
     pub started: Instant,
     pub told: watch::Receiver<Told>,
     pub device: DeviceId,
+    /// Where the page's server listens.
+    pub page: SocketAddr,
     pub cameras: Arc<[CameraHandle]>,
     pub commands: mpsc::Sender<Command>,
     pub privacy: watch::Receiver<Switch>,
@@ -64,6 +66,8 @@ pub struct Status {
     /// What is to be said of the configuration, as that a changed key waits for a restart; else absent.
     pub configuration: Option<String>,
     pub uptime_s: u64,
+    /// Where the page's server listens; an unspecified address stands for all that the machine has.
+    pub page: SocketAddr,
     /// Whether all cameras are closed by the owner's switch.
     pub privacy: Switch,
     pub cameras: Vec<CameraStatus>,
@@ -156,6 +160,7 @@ impl Monitor {
             configuration: told.configuration,
             device: self.device.to_string(),
             uptime_s: clock::now().saturating_duration_since(self.started).as_secs(),
+            page: self.page,
             privacy: *self.privacy.borrow(),
             cameras: self.cameras(),
             signaling,

@@ -1,5 +1,6 @@
 //! The program with a configuration file, watched over from outside while a viewer looks at its pictures.
 
+mod check;
 mod metrics;
 mod reload;
 

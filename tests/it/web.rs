@@ -180,6 +180,7 @@ async fn health_says_in_a_word_what_does_not_move() {
         started: clock::now(),
         told: tokio::sync::watch::channel(Told::default()).1,
         device: address().device,
+        page: "127.0.0.1:8480".parse().unwrap(),
         cameras: Vec::new().into(),
         commands,
         privacy: tokio::sync::watch::channel(pinhole::config::Switch::Off).1,

@@ -60,6 +60,7 @@ fn status() -> Status {
         configuration: None,
         device: "abcdefghijkl2345".into(),
         uptime_s: 7200,
+        page: "[::]:8480".parse().unwrap(),
         privacy: crate::config::Switch::Off,
         cameras: vec![camera("front"), camera("back")],
         signaling: Report {
