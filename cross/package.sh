@@ -12,10 +12,11 @@ CARGO_DEB=3.8.0
 target=$1
 known_target "$target"
 case $target in
-  aarch64-*) arch=arm64 ;;
+  aarch64-*-gnu) arch=arm64 ;;
   arm-*gnueabihf) arch=armhf ;;
-  x86_64-*) arch=amd64 ;;
-  *) arch= ;; # A tarball alone: a package for ARMv7 would take the place of the one for every Pi.
+  x86_64-*-gnu) arch=amd64 ;;
+  # A tarball alone: what is static needs no package, and one for ARMv7 would take the place of the one for every Pi.
+  *) arch= ;;
 esac
 export PATH=$PATH:$HOME/.cargo/bin
 if ! command -v cargo >/dev/null; then "$REPO/cross/setup.sh" >&2; PATH=$TOOLCHAIN/bin:$PATH; fi
