@@ -16,7 +16,7 @@ mkdir -p "$logs"
 # watch TARGET PROGRAM: a session, with a look at the vector code where the symbols of an ARM program let that be seen.
 watch() {
   local with=session.sh
-  case $1 in aarch64-* | arm*-gnueabihf) ! LC_ALL=C readelf -S "$2" | grep -q '\.symtab' || with=neon.sh ;; esac
+  case $1 in aarch64-* | arm*-gnueabihf) [ -z "$(LC_ALL=C readelf -S "$2" | grep '\.symtab')" ] || with=neon.sh ;; esac
   "$REPO/cross/$with" "$1" "$2"
 }
 

@@ -16,7 +16,7 @@ case $target in
   arm*-gnueabihf) needed=(openh264) ;;
   *) die "$target runs without qemu, or is for a processor without NEON" ;;
 esac
-LC_ALL=C readelf -S "$program" | grep -q '\.symtab' || die "$program has no symbols; build it with CARGO_PROFILE_RELEASE_STRIP=none"
+[ -n "$(LC_ALL=C readelf -S "$program" | grep '\.symtab')" ] || die "$program has no symbols; build it with CARGO_PROFILE_RELEASE_STRIP=none"
 
 command -v python3 >/dev/null || die "python3 is missing; apt install python3"
 

@@ -137,7 +137,10 @@ fn index_of(node: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock;
 
     #[test]
     fn finds_the_process_that_has_a_file_open() {
@@ -146,11 +149,16 @@ mod tests {
         let file = fs::File::create(&path).unwrap();
         assert_eq!(holder(&path), "", "held by ourselves only");
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::from(file)).spawn().unwrap();
-        // The child has the file from its first instruction on, under its new name from exec on.
-        let by = holder(&path);
+        // The child has the file from its first instruction on, under its new name from exec on, for which qemu-user lets
+        // nobody wait.
+        let (by_cat, end) = (format!(" by cat (pid {})", child.id()), clock::now() + Duration::from_secs(20));
+        let mut by = holder(&path);
+        while by != by_cat && clock::now() < end {
+            by = holder(&path);
+        }
         drop(child.stdin.take());
         child.wait().unwrap();
         fs::remove_file(&path).unwrap();
-        assert_eq!(by, format!(" by cat (pid {})", child.id()));
+        assert_eq!(by, by_cat);
     }
 }

@@ -318,8 +318,10 @@ mod tests {
     #[test]
     fn what_is_no_video_device_is_refused() {
         let (zero, folder) = (refusal("/dev/zero"), refusal("/dev"));
+        assert!(zero.contains("/dev/zero is not a camera that can be used: "), "{zero}");
+        // Under qemu-user there are none.
         assert!(
-            zero.contains("/dev/zero is not a camera that can be used: it is not a video device"),
+            ["it is not a video device", "no requests to video devices"].iter().any(|why| zero.contains(why)),
             "{zero}"
         );
         assert!(folder.contains("it is a directory"), "{folder}");

@@ -277,9 +277,11 @@ mod tests {
     #[test]
     fn what_is_no_video_device_has_no_controls() {
         let node = ControlNode::open(Path::new("/dev/null")).unwrap();
-        assert_eq!(node.query(0).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
-        assert_eq!(node.number(1).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
-        assert_eq!(node.set_number(1, 1).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        // ENOSYS is qemu-user's, which passes none of these requests on.
+        let refused = |error: io::Error| matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::ENOSYS));
+        assert!(refused(node.query(0).unwrap_err()));
+        assert!(refused(node.number(1).unwrap_err()));
+        assert!(refused(node.set_number(1, 1).unwrap_err()));
         assert!(ControlNode::open(Path::new("/dev/\0")).is_err());
     }
 

@@ -44,7 +44,10 @@ impl ControlDevice {
         match opened {
             Ok((card, node)) => Ok(Self { name, card, node }),
             Err(error) => Err(match error.raw_os_error() {
-                Some(libc::ENOTTY | libc::EINVAL | libc::EISDIR) => ControlError::NoControls(name),
+                // The last is qemu's, for a program of another processor: it passes none of these requests on.
+                Some(libc::ENOTTY | libc::EINVAL | libc::EISDIR | libc::ENOSYS) => {
+                    ControlError::NoControls(name)
+                }
                 Some(libc::EACCES | libc::EPERM) => ControlError::Permission(name),
                 Some(libc::ENOENT | libc::ENXIO | libc::ENODEV | libc::ENOTDIR) | None => {
                     ControlError::NotFound(name)

@@ -82,6 +82,8 @@ impl Opening<'_> {
         video::close_on_exec(&device).map_err(|error| self.error("opening it", error))?;
         let capability = video::capability(&device).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOTTY | libc::EINVAL) => self.not_usable("it is not a video device"),
+            // As qemu says for a program of another processor.
+            Some(libc::ENOSYS) => self.not_usable("this system passes on no requests to video devices"),
             _ => self.error("asking what it is", error),
         })?;
         match capability.capture_api() {

@@ -104,7 +104,10 @@ Available cameras
 
     #[test]
     fn a_program_is_run_and_read_and_a_missing_one_is_none() {
-        assert_eq!(ask("/nowhere/rpicam-vid"), None);
+        let missing = "/nowhere/rpicam-vid";
+        // qemu-user does not tell the parent that there is no such program: there it is one that says nothing.
+        let told = Command::new(missing).spawn().is_err();
+        assert_eq!(ask(missing), if told { None } else { Some(Vec::new()) });
         // It prints its argument, which is no camera.
         assert_eq!(ask("echo"), Some(Vec::new()));
     }
