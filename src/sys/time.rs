@@ -40,7 +40,8 @@ pub struct LocalTime {
 /// The time `since_epoch` (since 1970, UTC) in the system's time zone, or the one that `TZ` names. The C library reads the
 /// zone once. `None`: a year that it cannot tell.
 pub fn local(since_epoch: Duration) -> Option<LocalTime> {
-    let seconds = libc::time_t::try_from(since_epoch.as_secs()).ok()?;
+    // As wide as the C library has it; the type's name is deprecated where that changes.
+    let seconds = since_epoch.as_secs().try_into().ok()?;
     let mut time = MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are to live values for the length of the call, and the second is writable. It is the
     // reentrant form, which returns null on failure. (It reads the environment, which nobody here writes.)
