@@ -10,10 +10,8 @@ set -euo pipefail
 [ $# -eq 2 ] || usage "cross/neon.sh TARGET PROGRAM"
 target=$1 program=$2
 known_target "$target"
-# `yuv` has vector code for 64-bit ARM alone (docs/cross-building.md).
 case $target in
-  aarch64-*) needed=(openh264 yuv) ;;
-  arm*-gnueabihf) needed=(openh264) ;;
+  aarch64-* | arm*-gnueabihf) ;;
   *) die "$target runs without qemu, or is for a processor without NEON" ;;
 esac
 [ -n "$(LC_ALL=C readelf -S "$program" | grep '\.symtab')" ] || die "$program has no symbols; build it with CARGO_PROFILE_RELEASE_STRIP=none"
@@ -56,9 +54,10 @@ P
 functions > "$work/functions"
 # The names of OpenH264's assembly (C++ and Rust begin theirs with an underscore, libjpeg-turbo and ring with a small letter).
 grep -E '^[A-Z].*_neon$' "$work/functions" > "$work/openh264" || true
-grep -E 'yuv.*neon' "$work/functions" > "$work/yuv" || true
-printf 'neon: %d functions of OpenH264, %d of yuv were executed\n' "$(wc -l < "$work/openh264")" "$(wc -l < "$work/yuv")"
-for part in "${needed[@]}"; do
+# On 64-bit ARM the crate `yuv` converts, on 32-bit ARM src/sys/neon.rs.
+grep -E 'yuv.*neon|3sys4neon' "$work/functions" > "$work/conversion" || true
+printf 'neon: %d functions of OpenH264, %d of the conversion were executed\n' "$(wc -l < "$work/openh264")" "$(wc -l < "$work/conversion")"
+for part in openh264 conversion; do
   [ -s "$work/$part" ] || die "no vector function of $part was executed: the emulated processor has NEON and it is not used"
 done
 # What takes the encoder's time: to search where the picture has moved to, and to transform what is left.

@@ -15,6 +15,8 @@ use super::{
     range::limited_luma,
 };
 use crate::camera::{PixelFormat, VideoFormat};
+#[cfg(target_arch = "arm")]
+use crate::sys::neon::{Neon, Order, Rows};
 
 /// Converts frames of one format.
 #[derive(Debug)]
@@ -143,6 +145,10 @@ fn unpack(format: &VideoFormat, data: &[u8], to: &mut PlanesMut<'_>) -> Result<(
         to.v.fill(128);
         return Ok(());
     }
+    #[cfg(target_arch = "arm")]
+    if unpack_by_neon(format, data, to) {
+        return Ok(());
+    }
     let mut planes = YuvPlanarImageMut {
         y_plane: BufferStoreMut::Borrowed(to.y),
         y_stride: width,
@@ -173,6 +179,32 @@ fn unpack(format: &VideoFormat, data: &[u8], to: &mut PlanesMut<'_>) -> Result<(
         }
     };
     done.map_err(|error| EncodeError::Failed(format!("the picture cannot be converted: {error:?}")))
+}
+
+/// The layouts of 4:2:2 on a 32-bit ARM that has NEON, for which the `yuv` crate has plain code alone. False: nothing is done.
+#[cfg(target_arch = "arm")]
+fn unpack_by_neon(format: &VideoFormat, data: &[u8], to: &mut PlanesMut<'_>) -> bool {
+    let order = match format.pixel {
+        PixelFormat::Yuyv => Order::Yuyv,
+        PixelFormat::Uyvy => Order::Uyvy,
+        PixelFormat::Rgb24
+        | PixelFormat::Bgr24
+        | PixelFormat::Grey
+        | PixelFormat::Nv12
+        | PixelFormat::I420
+        | PixelFormat::Mjpeg
+        | PixelFormat::H264 => return false,
+    };
+    let Some(neon) = Neon::of_this_processor() else { return false };
+    let (width, stride) = (format.width as usize, format.stride as usize);
+    let chroma = to.u.chunks_exact_mut(width / 2).zip(to.v.chunks_exact_mut(width / 2));
+    let luma = to.y.chunks_exact_mut(width * 2);
+    // The last row may end with its last pixel.
+    data.chunks(stride * 2).zip(luma).zip(chroma).all(|((packed, luma), (u, v))| {
+        let (above, below) = luma.split_at_mut(width);
+        let packed = [&packed[..width * 2], &packed[stride..][..width * 2]];
+        neon.unpack(order, &mut Rows { packed, luma: [above, below], u, v })
+    })
 }
 
 /// NV12's interleaved chroma into two planes. (The compiler makes vector code of this loop.)
