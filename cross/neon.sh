@@ -55,7 +55,7 @@ functions > "$work/functions"
 # The names of OpenH264's assembly (C++ and Rust begin theirs with an underscore, libjpeg-turbo and ring with a small letter).
 grep -E '^[A-Z].*_neon$' "$work/functions" > "$work/openh264" || true
 # On 64-bit ARM the crate `yuv` converts, on 32-bit ARM src/sys/neon.rs.
-grep -E 'yuv.*neon|3sys4neon4Neon6blocks' "$work/functions" > "$work/conversion" || true
+grep -E 'yuv.*neon|3sys4neon.*6blocks' "$work/functions" > "$work/conversion" || true
 printf 'neon: %d functions of OpenH264, %d of the conversion were executed\n' "$(wc -l < "$work/openh264")" "$(wc -l < "$work/conversion")"
 for part in openh264 conversion; do
   [ -s "$work/$part" ] || die "no vector function of $part was executed: the emulated processor has NEON and it is not used"
