@@ -252,13 +252,14 @@ fn find_source(camera: &CameraConfig, private: Switch) -> Result<Arc<dyn CameraS
         Source::Named(spec) => spec.clone().source(),
         Source::Auto => camera::auto::source(camera.bitrate),
     };
-    // A program is not run only to see whether it runs.
-    let opens_at_start =
-        private == Switch::Off && !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_)));
     if camera.encoder == Choice::M2m && choice::encoders().is_empty() {
         return Err(EncodeError::NoHardware.into());
     }
-    if opens_at_start {
+    if private == Switch::On {
+        return Ok(source);
+    }
+    // A program is not run only to see whether it runs.
+    if !matches!(camera.source, Source::Named(Spec::Process(_) | Spec::Csi(_))) {
         match source.open(&camera.wish) {
             // What it gives must be for the encoder that was named.
             Ok(opened) => drop(camera.encoder.candidates(opened.format().pixel)?),
@@ -268,9 +269,7 @@ fn find_source(camera: &CameraConfig, private: Switch) -> Result<Arc<dyn CameraS
             Err(error) => return Err(error.into()),
         }
     }
-    if private == Switch::Off {
-        check_controls(camera, source.as_ref())?;
-    }
+    check_controls(camera, source.as_ref())?;
     Ok(source)
 }
 

@@ -41,15 +41,18 @@ const QUALITY: u8 = 85;
 /// One camera, and the encoder of its pictures.
 pub(super) fn look(case: &Case, known: &CameraConfig, sockets: &[PathBuf], tell: &mut dyn FnMut(Finding)) {
     let part = format!("camera {}", known.id);
-    let running = case.running.as_ref();
-    if case.private == Switch::On {
-        let said = "privacy is on: it is closed, and was not looked at";
-        tell(Finding::warning(&part, said, "`pinhole privacy off` opens it again"));
-        tell(encode_synthetic(known));
-        return;
-    }
-    if running.is_some_and(|status| status.cameras.iter().any(|camera| camera.id == known.id)) {
-        tell(through_agent(&part, known, sockets));
+    let is_the_agents =
+        || case.running.iter().flat_map(|status| &status.cameras).any(|camera| camera.id == known.id);
+    let unopened = match case.private {
+        Switch::On => Some(Finding::warning(
+            &part,
+            "privacy is on: it is closed, and was not looked at",
+            "`pinhole privacy off` opens it again",
+        )),
+        Switch::Off => is_the_agents().then(|| through_agent(&part, known, sockets)),
+    };
+    if let Some(found) = unopened {
+        tell(found);
         tell(encode_synthetic(known));
         return;
     }

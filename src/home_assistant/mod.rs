@@ -258,9 +258,9 @@ impl Work {
         self.next_picture = clock::now();
     }
 
-    /// Those that are offered; none where the camera is not there, or nothing may be changed.
+    /// Those that are offered; none where the camera is not there or closed for privacy, or nothing may be changed.
     async fn controls(&self, camera: &CameraHandle) -> Vec<Control> {
-        if self.config.controls == Switch::Off || camera.privacy() == Switch::On {
+        if self.config.controls == Switch::Off {
             return Vec::new();
         }
         let camera = camera.clone();

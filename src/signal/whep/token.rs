@@ -1,5 +1,5 @@
-//! Tokens of WHEP clients: 32 random bytes, shown once and kept only as a hash. A hash without salt will
-//! do, as nobody can try 2^256 tokens. Pure but for random bytes. Not here: where they are kept (`signal::keys`).
+//! Tokens of WHEP clients: 32 random bytes, shown once and kept only as a hash. A hash without salt will do, as nobody can
+//! try 2^256 tokens. Pure but for random bytes. Not here: where they are kept (`signal::keys`).
 
 use std::{borrow::Cow, fmt};
 
