@@ -1,13 +1,10 @@
 // Several brokers of the owner's: the page comes by the one that works, and goes on by another.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
-import { PATIENCE, endAll, freePort, startAgent, startBrowser, startMosquitto, tempFolder } from './support.mjs';
+import { ask, endAll, freePort, shotsFolder, startAgent, startBrowser, startMosquitto, tempFolder } from './support.mjs';
 
 let agent;
 let browser;
@@ -51,7 +48,7 @@ test('the broker dies while a viewer watches: no frame is lost, and signaling co
   await viewer.page.waitForFunction((last) => JSON.parse(localStorage['pinhole.cameras']).cameras[0].ice.until !== last, before);
   await viewer.state('playing');
   // What the device says to the session now comes by the first broker.
-  await promisify(execFile)(process.env.PINHOLE_BIN, ['revoke', 'Chrome on Linux', '--state', state], { timeout: PATIENCE });
+  await ask(state, 'revoke', 'Chrome on Linux');
   await viewer.state('revoked');
 });
 
@@ -62,7 +59,7 @@ test('when no broker answers, the page names them all', async () => {
   await lost.state('broker-unreachable');
   const text = await lost.page.textContent('#text');
   assert.ok(text.includes(`127.0.0.1:${first.ws} and 127.0.0.1:${second.ws}`), text);
-  const shots = process.env.PINHOLE_SHOTS ?? (await mkdtemp(path.join(tmpdir(), 'pinhole-shots-')));
+  const shots = await shotsFolder();
   await lost.screenshot(shots, 'no-broker');
   await lost.page.setViewportSize({ width: 390, height: 844 });
   await lost.screenshot(shots, 'no-broker-phone');

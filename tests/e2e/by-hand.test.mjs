@@ -3,12 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import http from 'node:http';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { endAll, environment, onEnd, rise, startAgent, startBrowser, tempFolder } from './support.mjs';
+import { endAll, environment, onEnd, rise, shotsFolder, startAgent, startBrowser, tempFolder } from './support.mjs';
 
 /** Longer than the WebRTC crate of the agent would wait by itself (30 s); in milliseconds. */
 const LATE = Number(process.env.PINHOLE_HAND_DELAY_MS ?? 33_000);
@@ -73,7 +72,7 @@ async function refused(answered, words) {
 before(async () => {
   [state, files] = [await tempFolder('state'), await tempFolder('mail')];
   // Kept: these are for people to look at.
-  shots = process.env.PINHOLE_SHOTS ?? (await mkdtemp(path.join(tmpdir(), 'pinhole-shots-')));
+  shots = await shotsFolder();
   [agent, browser, host] = [await startAgent({ state }), await startBrowser(), await serveStatic()];
 });
 after(endAll);

@@ -1,11 +1,10 @@
 // Several cameras of one agent in Chromium: the page switches between them, and shows the slate of the one that is absent.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { endAll, startAgent, startBrowser, tempFolder } from './support.mjs';
+import { endAll, shotsFolder, startAgent, startBrowser, tempFolder } from './support.mjs';
 
 const CONFIG = `
 name = "Workshop"
@@ -36,7 +35,7 @@ let viewer;
 let shots;
 
 before(async () => {
-  shots = process.env.PINHOLE_SHOTS ?? (await mkdtemp(path.join(tmpdir(), 'pinhole-shots-')));
+  shots = await shotsFolder();
   const config = path.join(await tempFolder('config'), 'pinhole.toml');
   await writeFile(config, CONFIG);
   agent = await startAgent({ state: await tempFolder('state'), args: ['--config', config] });

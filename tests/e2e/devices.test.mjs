@@ -2,11 +2,10 @@
 // one list, switches between their pictures, and sees one go and come back.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { deviceKey, endAll, freePort, startAgent, startBrowser, tempFolder } from './support.mjs';
+import { ask, endAll, freePort, shotsFolder, startAgent, startBrowser, tempFolder } from './support.mjs';
 
 const camera = (id, size) => `
 [[camera]]
@@ -26,7 +25,7 @@ let viewer;
 let shots;
 
 before(async () => {
-  shots = process.env.PINHOLE_SHOTS ?? (await mkdtemp(path.join(tmpdir(), 'pinhole-shots-')));
+  shots = await shotsFolder();
   const folder = await tempFolder('config');
   const config = async (name, text) => {
     const file = path.join(folder, `${name}.toml`);
@@ -37,7 +36,7 @@ before(async () => {
   const port = await freePort();
   page = `http://localhost:${port}/`;
   const first = await startAgent({ state });
-  const key = await deviceKey(state);
+  const key = await ask(state, 'device-key');
   await first.end();
   const gardens = await config('hub', `name = "Garden"\n${camera('Main', '640x360')}\n[broker]\naccept_devices = ["${key}"]\n`);
   hub = await startAgent({ state: await tempFolder('state'), listen: `0.0.0.0:${port}`, args: ['--config', gardens] });

@@ -1,13 +1,8 @@
 // The privacy switch in Chromium: who watches is told and sees nothing more, who comes is told the same, and the picture is back by itself.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
-import { PATIENCE, endAll, startAgent, startBrowser, tempFolder } from './support.mjs';
+import { ask, endAll, shotsFolder, startAgent, startBrowser, tempFolder } from './support.mjs';
 
 let browser;
 let state;
@@ -16,7 +11,7 @@ let links;
 let viewer;
 
 before(async () => {
-  shots = process.env.PINHOLE_SHOTS ?? (await mkdtemp(path.join(tmpdir(), 'pinhole-shots-')));
+  shots = await shotsFolder();
   state = await tempFolder('state');
   ({ links } = await startAgent({ state, links: 2 }));
   browser = await startBrowser();
@@ -24,15 +19,10 @@ before(async () => {
 });
 after(endAll);
 
-/** `pinhole privacy on` or `off`, on the device. */
-async function privacy(set) {
-  await promisify(execFile)(process.env.PINHOLE_BIN, ['privacy', set, '--state', state], { timeout: PATIENCE });
-}
-
 test('privacy covers the picture of who watches, wide and on a phone', async () => {
   await viewer.state('playing');
   await viewer.moreFrames(10);
-  await privacy('on');
+  await ask(state, 'privacy', 'on');
   await viewer.state('privacy');
   assert.equal(await viewer.page.textContent('#title'), 'The camera is covered');
   // Not the last picture, either: what lies over it lets nothing through.
@@ -56,7 +46,7 @@ test('who comes while it is on is told so, and sees nothing', async () => {
 });
 
 test('the picture is back by itself once it is off', async () => {
-  await privacy('off');
+  await ask(state, 'privacy', 'off');
   await viewer.state('playing');
   await viewer.moreFrames(10);
 });

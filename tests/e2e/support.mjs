@@ -1,11 +1,12 @@
 // What the browser tests share: the agent, a broker and Chromium as child processes, and a look at what a viewer gets.
 // Not here: the tests.
 
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 
 /** For anything that ends by itself on a machine that is not broken. Milliseconds. */
@@ -35,6 +36,11 @@ export async function tempFolder(name) {
   const folder = await mkdtemp(path.join(tmpdir(), `pinhole-${name}-`));
   cleanups.push(() => rm(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Where screenshots stay: the folder that PINHOLE_SHOTS names, or a new one. */
+export async function shotsFolder() {
+  return process.env.PINHOLE_SHOTS ?? mkdtemp(path.join(tmpdir(), 'pinhole-shots-'));
 }
 
 /** A TCP port on loopback that was free a moment ago. */
@@ -114,12 +120,10 @@ export async function startAgent({ state, camera = 'synthetic', listen = '0.0.0.
   return agent;
 }
 
-/** What `pinhole device-key` prints of the agent with that state folder. */
-export async function deviceKey(state) {
-  const child = new Child(process.env.PINHOLE_BIN, ['device-key', '--state', state]);
-  await child.ended;
-  if (child.child.exitCode !== 0) throw new Error(await child.ended);
-  return child.out.trim();
+/** What a command prints that asks the agent with that state folder. */
+export async function ask(state, ...args) {
+  const { stdout } = await promisify(execFile)(process.env.PINHOLE_BIN, [...args, '--state', state], { timeout: PATIENCE, env: environment() });
+  return stdout.trim();
 }
 
 /** Starts mosquitto for anybody, with MQTT over TCP at `tcp` and over WebSocket at `ws`, both on loopback. */

@@ -1,11 +1,8 @@
 // The main job, end to end: the agent's synthetic picture in Chromium, by its own page and its embedded broker.
 
 import assert from 'node:assert/strict';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { endAll, rise, startAgent, startBrowser, tempFolder } from './support.mjs';
+import { endAll, rise, shotsFolder, startAgent, startBrowser, tempFolder } from './support.mjs';
 
 let agent;
 let browser;
@@ -16,7 +13,7 @@ let first;
 before(async () => {
   state = await tempFolder('state');
   // Kept: these are for people to look at.
-  shots = process.env.PINHOLE_SHOTS ?? (await mkdtemp(path.join(tmpdir(), 'pinhole-shots-')));
+  shots = await shotsFolder();
   agent = await startAgent({ state, links: 2 });
   browser = await startBrowser();
 });

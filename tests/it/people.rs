@@ -160,7 +160,7 @@ impl Paired {
     }
 
     /// Waits for the answer to the offer that was sent, and for a picture.
-    async fn see(&mut self, session: &mut ViewerSession, peer: &mut Viewer) {
+    pub async fn see(&mut self, session: &mut ViewerSession, peer: &mut Viewer) {
         loop {
             match self.next(session).await {
                 ToViewer::Answer { sdp } => break peer.take(&sdp).await,

@@ -130,20 +130,12 @@ impl Watcher {
         let mut paired = Paired::by(link, name).await;
         let mut session = paired.hello().await;
         let ToViewer::Welcome(welcome) = paired.next(&mut session).await else { panic!("no welcome") };
-        let peer = Viewer::guarded("127.0.0.1").await;
+        let mut peer = Viewer::guarded("127.0.0.1").await;
         let camera = welcome.cameras[0].id.clone();
         let offer = Offer { camera, sdp: peer.offer().await, audio: false, talk: false };
         paired.mail.send(session.seal(&ToDevice::Offer(offer)).unwrap()).await.unwrap();
-        loop {
-            match paired.next(&mut session).await {
-                ToViewer::Answer { sdp } => break peer.take(&sdp).await,
-                ToViewer::Candidate(_) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-        let mut watcher = Self { paired, session, peer, welcome };
-        watcher.sees(1).await;
-        watcher
+        paired.see(&mut session, &mut peer).await;
+        Self { paired, session, peer, welcome }
     }
 
     /// So many more pictures.
